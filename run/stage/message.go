@@ -1,0 +1,87 @@
+package stage
+
+import "time"
+
+// A control connection is a SOCK_SEQPACKET unix socket: one JSON message per packet, descriptors beside it (SCM_RIGHTS).
+// The monitor listens on ctl.sock; a front that starts a monitor hands it one end of a socketpair as descriptor 3, which is
+// the same kind of connection, with Start as its first request.
+//
+//	front                                        monitor
+//	  |-- Request{Op: start|attach|exec|wait} + fds -->|   opens a conversation
+//	  |<- Reply{Kind: started|failed|attached} --------|
+//	  |-- Request{Op: signal|resize|detach} ---------->|   any number, no answer but an Error reply
+//	  |<- Reply{Kind: exit} ---------------------------|   ends start, attach, exec, wait
+//
+//	  |-- Request{Op: stop|signal|resize|ping} ------->|   as the first request: answered by ok or error
+//
+// Closing the connection detaches: the container or exec goes on without it.
+
+// Op is what a Request asks.
+type Op string
+
+// The operations.
+const (
+	OpStart  Op = "start"  // on descriptor 3 only
+	OpAttach Op = "attach" // to the container's first process
+	OpExec   Op = "exec"
+	OpWait   Op = "wait" // for the container's end
+	OpStop   Op = "stop" // Signal, then SIGKILL after Timeout; answered by exit
+	OpSignal Op = "signal"
+	OpResize Op = "resize"
+	OpDetach Op = "detach"
+	OpPing   Op = "ping"
+)
+
+// Request is what the front asks of a monitor.
+type Request struct {
+	Op Op `json:"op"`
+	// Streams says which descriptors come along, in this order: of a non-terminal process the front's own standard streams, handed over; of a terminal
+	// one a single stream socket (Tty) that carries both directions.
+	Stdin  bool `json:"stdin,omitzero"`
+	Stdout bool `json:"stdout,omitzero"`
+	Stderr bool `json:"stderr,omitzero"`
+	Tty    bool `json:"tty,omitzero"`
+	// Logs asks attach to replay the log first.
+	Logs    bool          `json:"logs,omitzero"`
+	Signal  int           `json:"signal,omitzero"`
+	Timeout time.Duration `json:"timeout,omitzero"` // negative: for ever
+	Rows    uint16        `json:"rows,omitzero"`
+	Cols    uint16        `json:"cols,omitzero"`
+	Exec    *Exec         `json:"exec,omitempty"`
+	// Record is the container's config.json, so that the monitor need not read it (start only).
+	Life int `json:"life,omitzero"`
+}
+
+// Exec is a process to add to a running container.
+type Exec struct {
+	Args       []string `json:"args"`
+	Env        []string `json:"env,omitzero"`
+	User       string   `json:"user,omitzero"`
+	Workdir    string   `json:"workdir,omitzero"`
+	Privileged bool     `json:"privileged,omitzero"`
+	Detach     bool     `json:"detach,omitzero"` // answered by started, nothing further
+	Tty        bool     `json:"tty,omitzero"`
+	Stdin      bool     `json:"stdin,omitzero"`
+}
+
+// Kind is what a Reply says.
+type Kind string
+
+// The replies.
+const (
+	Started  Kind = "started"
+	Failed   Kind = "failed" // the conversation is over: Error, Code and Hint say why
+	Attached Kind = "attached"
+	Ok       Kind = "ok"
+	Exit     Kind = "exit"
+)
+
+// Reply is a monitor's answer.
+type Reply struct {
+	Kind  Kind   `json:"kind"`
+	Error string `json:"error,omitzero"`
+	Hint  string `json:"hint,omitzero"`
+	// Code is the process's exit code (exit), or the command's (failed: 125, 126, 127).
+	Code int `json:"code,omitzero"`
+	Pid  int `json:"pid,omitzero"`
+}

@@ -1,0 +1,10 @@
+// Package stage is the table of the lives this program leads besides the command line: which life the process is,
+// and the messages that two of them exchange.
+package stage
+
+// Names of stages: they are argv[0] of the process.
+const (
+	Monitor = "skiff-monitor" // argv[1] container id; descriptor 3 a control connection. Inside the user namespace, own mount namespace.
+	Engine  = "skiff-engine"  // argv[1:] a command line. Inside the user namespace.
+	Sweep   = "skiff-sweep"   // deletes what is retired. Inside the user namespace.
+)
