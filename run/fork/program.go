@@ -118,14 +118,14 @@ func (p *Program) Strings(ss []string) Arg {
 }
 
 // Call adds a system call. what names it in an error: "mount /proc".
-func (p *Program) Call(what string, nr uintptr, args ...Arg) *Step {
+func (p *Program) Call(what string, nr uintptr, args ...Arg) Step {
 	s := step{nr: nr, what: what, out: noSlot}
 	for i := range s.args {
 		s.args[i] = Int(0)
 	}
 	copy(s.args[:], args)
 	p.steps = append(p.steps, s)
-	return (*Step)(&p.steps[len(p.steps)-1])
+	return Step{p, len(p.steps) - 1}
 }
 
 // Store adds a step that writes a slot's value to *to.
@@ -150,21 +150,26 @@ func (p *Program) Init() {
 	p.sigset = ^uint64(0)
 }
 
-// Step refines the call that was just added.
-type Step step
+// Step refines a call that was added.
+type Step struct {
+	p *Program
+	i int
+}
+
+func (s Step) step() *step { return &s.p.steps[s.i] }
 
 // To keeps the result in a slot.
-func (s *Step) To(slot Slot) *Step { s.out = slot; return s }
+func (s Step) To(slot Slot) Step { s.step().out = slot; return s }
 
 // Allow makes up to three errors no failure.
-func (s *Step) Allow(errs ...unix.Errno) *Step { copy(s.allow[:], errs); return s }
+func (s Step) Allow(errs ...unix.Errno) Step { copy(s.step().allow[:], errs); return s }
 
 // SkipOnError passes over n steps after an allowed error; SkipOnSuccess after a success.
-func (s *Step) SkipOnError(n int) *Step   { s.skipErr = int32(n); return s }
-func (s *Step) SkipOnSuccess(n int) *Step { s.skipOK = int32(n); return s }
+func (s Step) SkipOnError(n int) Step   { s.step().skipErr = int32(n); return s }
+func (s Step) SkipOnSuccess(n int) Step { s.step().skipOK = int32(n); return s }
 
 // AtLeast makes a smaller result a failure (EPIPE), and repeats the call when a signal interrupts it.
-func (s *Step) AtLeast(n int) *Step { s.short = uintptr(n); s.retry = true; return s }
+func (s Step) AtLeast(n int) Step { s.step().short = uintptr(n); s.step().retry = true; return s }
 
 // Error is a step that failed in the child.
 type Error struct {

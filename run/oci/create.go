@@ -1,0 +1,329 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/run/fork"
+)
+
+// Native is the in-house runtime.
+type Native struct{}
+
+// New is the in-house runtime.
+func New() Runtime { return Native{} }
+
+// Create implements Runtime. The calling goroutine should be locked to the main thread: the first process dies with the thread that made it.
+func (Native) Create(_ context.Context, bundle Bundle) (Container, error) {
+	if bundle.Spec == nil || bundle.Spec.Process == nil || bundle.Spec.Linux == nil {
+		return nil, fmt.Errorf("cannot create container %s: its spec has no process or no linux section", bundle.ID)
+	}
+	ns, err := openNamespaces(bundle.Spec.Linux.Namespaces)
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	b := newBuilder()
+	defer b.Close()
+	channel, err := fork.NewChannel()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.plan(bundle, ns, channel.Child()); err != nil {
+		channel.Close()
+		return nil, err
+	}
+	var child *fork.Child
+	err = inPidNamespace(ns.pid, func() (err error) {
+		child, err = fork.Start(b.program, channel, fork.Options{Namespaces: ns.clone, Cgroup: bundle.CgroupFD})
+		return err
+	})
+	runtime.KeepAlive(bundle)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the container's namespaces: %w", err)
+	}
+	c := &native{process: process{child: child, args: bundle.Spec.Process.Args}}
+	if err := c.awaitReady(); err != nil {
+		c.discard()
+		return nil, err
+	}
+	return c, nil
+}
+
+// native is a container made by Native.
+type native struct {
+	process
+	started bool
+}
+
+// process is a child of ours in a container.
+type process struct {
+	child   *fork.Child
+	args    []string
+	console *os.File
+	once    sync.Once
+}
+
+// awaitReady reads the child's messages until it is ready or has failed.
+func (p *process) awaitReady() error {
+	for {
+		kind, fd, err := p.receive()
+		switch {
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("cannot create the container: its first process was killed while it was being made")
+		case err != nil:
+			return err
+		case kind == messageConsole:
+			p.console = fd
+		case kind == messageReady:
+			return nil
+		}
+	}
+}
+
+// awaitExec reads until the channel closes, which is the execve, and says what failed otherwise.
+func (p *process) awaitExec() error {
+	for {
+		kind, fd, err := p.receive()
+		var step *fork.Error
+		switch {
+		case errors.Is(err, io.EOF):
+			return p.child.Channel.Close()
+		case errors.As(err, &step) && (step.What == "exec" || strings.HasPrefix(step.What, "chdir ")):
+			e := &ExecError{Path: p.args[0], Step: "exec", Errno: step.Errno}
+			if dir, ok := strings.CutPrefix(step.What, "chdir "); ok {
+				e.Step, e.Path = "chdir", dir
+			} else if !strings.Contains(p.args[0], "/") && step.Errno == unix.ENOENT {
+				e.Step = "find in $PATH"
+			}
+			return e
+		case err != nil:
+			return err
+		case kind == messageConsole:
+			p.console = fd
+		}
+	}
+}
+
+// receive reads one message: a kind and perhaps a descriptor, or the error that it carries, or io.EOF.
+func (p *process) receive() (kind byte, file *os.File, err error) {
+	raw, err := p.child.Channel.SyscallConn()
+	if err != nil {
+		return 0, nil, err
+	}
+	var n, oobn int
+	buf, oob := make([]byte, 64), make([]byte, unix.CmsgSpace(4))
+	var recvErr error
+	err = raw.Read(func(fd uintptr) bool {
+		n, oobn, _, _, recvErr = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
+		return recvErr != unix.EAGAIN && recvErr != unix.EINTR
+	})
+	if err == nil {
+		err = recvErr
+	}
+	if err == nil && n == 0 || errors.Is(err, unix.ECONNRESET) {
+		return 0, nil, io.EOF
+	}
+	if err != nil {
+		return 0, nil, fmt.Errorf("cannot read from the container's first process: %w", err)
+	}
+	data, err := p.child.Decode(buf[:n])
+	if err != nil {
+		return 0, nil, err
+	}
+	if oobn > 0 {
+		messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+		if err == nil && len(messages) == 1 {
+			if fds, err := unix.ParseUnixRights(&messages[0]); err == nil && len(fds) == 1 {
+				unix.SetNonblock(fds[0], true)
+				file = os.NewFile(uintptr(fds[0]), "console")
+			}
+		}
+	}
+	return data[0], file, nil
+}
+
+// discard ends and reaps a process that did not come to its payload.
+func (p *process) discard() {
+	_ = p.Signal(unix.SIGKILL) // it may have ended
+	_, _ = p.Wait()
+	p.child.Channel.Close()
+	if p.console != nil {
+		p.console.Close()
+	}
+}
+
+// Pid implements Process.
+func (p *process) Pid() int { return p.child.Pid }
+
+// Console implements Process.
+func (p *process) Console() *os.File { return p.console }
+
+// Signal implements Process.
+func (p *process) Signal(sig unix.Signal) error {
+	raw, err := p.child.PidFD.SyscallConn()
+	if err != nil {
+		return unix.ESRCH
+	}
+	var sent error
+	if err := raw.Control(func(fd uintptr) { sent = unix.PidfdSendSignal(int(fd), sig, nil, 0) }); err != nil {
+		return unix.ESRCH
+	}
+	return sent
+}
+
+// Wait implements Process. It blocks no thread: a pidfd becomes readable when its process ends (pidfd_open(2)).
+func (p *process) Wait() (int, error) {
+	raw, err := p.child.PidFD.SyscallConn()
+	if err != nil {
+		return -1, fmt.Errorf("cannot wait for process %d: %w", p.child.Pid, err)
+	}
+	var ws unix.WaitStatus
+	var waitErr error
+	err = raw.Read(func(uintptr) bool {
+		var pid int
+		for {
+			pid, waitErr = unix.Wait4(p.child.Pid, &ws, unix.WNOHANG, nil)
+			if waitErr != unix.EINTR {
+				break
+			}
+		}
+		return waitErr != nil || pid != 0
+	})
+	if err == nil {
+		err = waitErr
+	}
+	if err != nil {
+		return -1, fmt.Errorf("cannot wait for process %d: %w", p.child.Pid, err)
+	}
+	p.child.PidFD.Close()
+	if ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return ws.ExitStatus(), nil
+}
+
+// Start implements Container.
+func (c *native) Start() error {
+	if c.started {
+		return fmt.Errorf("cannot start the container: it has been started")
+	}
+	c.started = true
+	if _, err := c.child.Channel.Write([]byte{'s'}); err != nil && !errors.Is(err, unix.EPIPE) {
+		return fmt.Errorf("cannot start the container: %w", err)
+	}
+	return c.awaitExec()
+}
+
+// Root implements Container.
+func (c *native) Root() (*os.File, error) {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", c.child.Pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the container's root: %w", err)
+	}
+	return f, nil
+}
+
+// Delete implements Container. The kernel has freed the namespaces with their last process.
+func (c *native) Delete() error { return nil }
+
+// plan is the life of a container's first process, top to bottom.
+func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
+	p, spec := b.program, bundle.Spec
+	pr := spec.Process
+	p.Call("hide our memory", unix.SYS_PRCTL, fork.Int(unix.PR_SET_DUMPABLE), fork.Int(0), fork.Int(0), fork.Int(0), fork.Int(0))
+	p.Call("tie our life to the monitor's", unix.SYS_PRCTL, fork.Int(unix.PR_SET_PDEATHSIG), fork.Int(unix.SIGKILL), fork.Int(0), fork.Int(0), fork.Int(0))
+	p.Call("make a session", unix.SYS_SETSID)
+	b.joinCgroups(bundle.Cgroup)
+	if ns.cgroup {
+		p.Call("make a cgroup namespace", unix.SYS_UNSHARE, fork.Int(unix.CLONE_NEWCGROUP))
+	}
+	for _, j := range ns.join {
+		p.Call(fmt.Sprintf("join the %s namespace", j.name), unix.SYS_SETNS, fork.Int(j.file.Fd()), fork.Int(j.kind))
+	}
+	if spec.Hostname != "" {
+		p.Call("set the host name", unix.SYS_SETHOSTNAME, p.Str(spec.Hostname), fork.Int(len(spec.Hostname)))
+	}
+	if spec.Domainname != "" {
+		p.Call("set the domain name", unix.SYS_SETDOMAINNAME, p.Str(spec.Domainname), fork.Int(len(spec.Domainname)))
+	}
+	b.loopback(ns.clone&unix.CLONE_NEWNET != 0)
+
+	b.attachRoot(bundle.Rootfs, bundle.Dir+"/rootfs")
+	hasProc := false
+	for _, m := range spec.Mounts {
+		if err := b.mount(m); err != nil {
+			return err
+		}
+		hasProc = hasProc || m.Type == "proc"
+	}
+	if err := b.devices(spec.Linux.Devices); err != nil {
+		return err
+	}
+	if pr.Terminal {
+		b.console(channel, pr.ConsoleSize, true)
+	}
+	if !hasProc && (len(spec.Linux.Sysctl) > 0 || pr.OOMScoreAdj != nil) {
+		b.fileSystem("nowhere", "proc", "proc", attributes{}, b.proc)
+	}
+	b.sysctls(spec.Linux.Sysctl)
+	if pr.OOMScoreAdj != nil {
+		b.writeProc("set the OOM score", "self/oom_score_adj", fmt.Sprint(*pr.OOMScoreAdj))
+	}
+	if err := b.finishRoot(spec); err != nil {
+		return err
+	}
+
+	if err := b.streams(bundle.Stdio, pr.Terminal, channel); err != nil {
+		return err
+	}
+	if err := b.rlimits(pr.Rlimits); err != nil {
+		return err
+	}
+	p.Call("tell that all is ready", unix.SYS_WRITE, fork.Int(channelFD), p.Bytes([]byte{messageReady}), fork.Int(1))
+	p.Call("wait for the start", unix.SYS_READ, fork.Int(channelFD), p.Bytes(make([]byte, 8)), fork.Int(8)).AtLeast(1)
+	if bundle.Init {
+		p.Init()
+	}
+	b.workdir(pr.Cwd, true)
+	b.umask(pr.User.Umask)
+	if err := b.credentials(pr, bundle.Filter, true); err != nil {
+		return err
+	}
+	return b.execute(pr)
+}
+
+// umask adds umask(2); 0022 is Docker's.
+func (b *builder) umask(mask *uint32) {
+	value := uint32(0o022)
+	if mask != nil {
+		value = *mask
+	}
+	b.program.Call("set the umask", unix.SYS_UMASK, fork.Int(value))
+}
+
+// loopback brings up lo in a new network namespace.
+func (b *builder) loopback(isNew bool) {
+	if !isNew {
+		return
+	}
+	p := b.program
+	req := &struct {
+		name  [unix.IFNAMSIZ]byte
+		flags uint16
+		_     [22]byte
+	}{flags: unix.IFF_UP | unix.IFF_RUNNING}
+	copy(req.name[:], "lo")
+	const what = "bring up the loopback interface"
+	p.Call(what, unix.SYS_SOCKET, fork.Int(unix.AF_INET), fork.Int(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), fork.Int(0)).To(b.scratch)
+	p.Call(what, unix.SYS_IOCTL, b.scratch.Value(), fork.Int(unix.SIOCSIFFLAGS), fork.Pointer(p, req))
+	p.Call(what, unix.SYS_CLOSE, b.scratch.Value())
+}
