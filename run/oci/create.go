@@ -240,7 +240,11 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	p, spec := b.program, bundle.Spec
 	pr := spec.Process
 	p.Call("hide our memory", unix.SYS_PRCTL, fork.Int(unix.PR_SET_DUMPABLE), fork.Int(0), fork.Int(0), fork.Int(0), fork.Int(0))
-	p.Call("tie our life to the monitor's", unix.SYS_PRCTL, fork.Int(unix.PR_SET_PDEATHSIG), fork.Int(unix.SIGKILL), fork.Int(0), fork.Int(0), fork.Int(0))
+	// The signal comes when the thread that forked us dies; one that joined a pid namespace does so at once.
+	deathsig := ns.pid == nil
+	if deathsig {
+		p.Call("tie our life to the monitor's", unix.SYS_PRCTL, fork.Int(unix.PR_SET_PDEATHSIG), fork.Int(unix.SIGKILL), fork.Int(0), fork.Int(0), fork.Int(0))
+	}
 	p.Call("make a session", unix.SYS_SETSID)
 	b.joinCgroups(bundle.Cgroup)
 	if ns.cgroup {
@@ -257,7 +261,9 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	}
 	b.loopback(ns.clone&unix.CLONE_NEWNET != 0)
 
-	b.attachRoot(bundle.Rootfs, bundle.Dir+"/rootfs")
+	if err := b.attachRoot(bundle.Rootfs, bundle.Detached, bundle.Dir+"/rootfs"); err != nil {
+		return err
+	}
 	hasProc := false
 	for _, m := range spec.Mounts {
 		if err := b.mount(m); err != nil {
@@ -295,7 +301,7 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	}
 	b.workdir(pr.Cwd, true)
 	b.umask(pr.User.Umask)
-	if err := b.credentials(pr, bundle.Filter, true); err != nil {
+	if err := b.credentials(pr, bundle.Filter, deathsig); err != nil {
 		return err
 	}
 	return b.execute(pr)

@@ -35,8 +35,6 @@ func (c *native) Exec(_ context.Context, e Exec) (Process, error) {
 		channel.Close()
 		return nil, err
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	pidns, err := openNamespace(c.child.Pid, "pid")
 	if err != nil {
 		channel.Close()

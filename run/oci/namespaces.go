@@ -3,6 +3,7 @@ package oci
 import (
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -85,26 +86,23 @@ func (ns *namespaces) Close() {
 	}
 }
 
-// inPidNamespace calls f on this thread with children going to the pid namespace ns (pid_namespaces(7): joining one concerns children only). A nil ns changes nothing.
-// The caller has locked the goroutine to its thread.
-func inPidNamespace(ns *os.File, f func() error) (err error) {
+// inPidNamespace calls f where children are born in the pid namespace ns (pid_namespaces(7): joining one concerns children only). A nil ns is our own: f is called as it is.
+// There is no way back for the thread that joins, since our own pid namespace belongs to a user namespace we have no rights in, so it is
+// one that dies with its goroutine.
+func inPidNamespace(ns *os.File, f func() error) error {
 	if ns == nil {
 		return f()
 	}
-	own, err := os.Open("/proc/thread-self/ns/pid")
-	if err != nil {
-		return fmt.Errorf("cannot open our own pid namespace: %w", err)
-	}
-	defer own.Close()
-	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWPID); err != nil {
-		return fmt.Errorf("cannot join the pid namespace: %w", err)
-	}
-	defer func() {
-		if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWPID); back != nil && err == nil {
-			err = fmt.Errorf("cannot come back to our pid namespace: %w", back)
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWPID); err != nil {
+			result <- fmt.Errorf("cannot join the pid namespace: %w", err)
+			return
 		}
+		result <- f()
 	}()
-	return f()
+	return <-result
 }
 
 // openNamespace opens a namespace of a process.

@@ -24,6 +24,8 @@ type Bundle struct {
 	Spec *specs.Spec
 	// Rootfs is the root file system: a detached mount (open_tree(2), fsmount(2)) or a directory's descriptor.
 	Rootfs *os.File
+	// Detached says that Rootfs is a detached mount, which the container takes over.
+	Detached bool
 	// Stdio are the descriptors of the first process, when Spec.Process.Terminal is false; nil is /dev/null.
 	Stdio [3]*os.File
 	// Filter is the compiled seccomp program; nil is none. (An external runtime compiles Spec.Linux.Seccomp itself.)

@@ -31,8 +31,8 @@ type builder struct {
 	root    fork.Arg
 	files   []*os.File // opened for the child, closed when it has been forked
 	// slots, named for what they hold
-	rootSlot, context, at, parent, scratch, proc, devpts, ptmx, tty, empty fork.Slot
-	hasDevpts                                                              bool
+	rootSlot, context, at, parent, scratch, proc, devpts, ptmx, tty, empty, null fork.Slot
+	hasDevpts                                                                    bool
 }
 
 func newBuilder() *builder {
@@ -40,7 +40,7 @@ func newBuilder() *builder {
 	return &builder{
 		program:  p,
 		rootSlot: p.Slot(), context: p.Slot(), at: p.Slot(), parent: p.Slot(), scratch: p.Slot(),
-		proc: p.Slot(), devpts: p.Slot(), ptmx: p.Slot(), tty: p.Slot(), empty: p.Slot(),
+		proc: p.Slot(), devpts: p.Slot(), ptmx: p.Slot(), tty: p.Slot(), empty: p.Slot(), null: p.Slot(),
 	}
 }
 

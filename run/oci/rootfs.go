@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"fmt"
 	"os"
 	"path"
 	"strings"
@@ -11,18 +12,23 @@ import (
 	"github.com/skiff-containers/skiff/run/fork"
 )
 
-// attachRoot adds the steps that put the root file system somewhere in our mount namespace, so that it can become the root. A detached mount is moved; of a directory a detached copy is made first.
-func (b *builder) attachRoot(root *os.File, place string) {
+// attachRoot adds the steps that put the root file system somewhere in our mount namespace, so that it can become the root. A
+// directory is first copied as a detached mount, here, since only a mount of one's own namespace can be copied.
+func (b *builder) attachRoot(root *os.File, detached bool, place string) error {
 	p := b.program
-	fd := fork.Int(root.Fd())
-	move := fork.Int(unix.MOVE_MOUNT_F_EMPTY_PATH)
+	if !detached {
+		fd, err := unix.OpenTree(int(root.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		if err != nil {
+			return fmt.Errorf("cannot copy the root file system's mount: %w", err)
+		}
+		root = os.NewFile(uintptr(fd), root.Name())
+		b.files = append(b.files, root)
+	}
 	p.Call("keep mounts from propagating", unix.SYS_MOUNT, p.Str("none"), p.Str("/"), fork.Int(0), fork.Int(unix.MS_REC|unix.MS_PRIVATE), fork.Int(0))
-	// EINVAL: it is no detached mount, but a directory somewhere in the mount tree.
-	p.Call("mount the root file system", unix.SYS_MOVE_MOUNT, fd, p.Str(""), fork.Cwd(), p.Str(place), move).Allow(unix.EINVAL).SkipOnSuccess(2)
-	p.Call("copy the root file system's mount", unix.SYS_OPEN_TREE, fd, p.Str(""), fork.Int(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).To(b.scratch)
-	p.Call("mount the root file system", unix.SYS_MOVE_MOUNT, b.scratch.Value(), p.Str(""), fork.Cwd(), p.Str(place), move)
+	p.Call("mount the root file system", unix.SYS_MOVE_MOUNT, fork.Int(root.Fd()), p.Str(""), fork.Cwd(), p.Str(place), fork.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
 	p.Call("open the root file system", unix.SYS_OPENAT, fork.Cwd(), p.Str(place), fork.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).To(b.rootSlot)
 	b.root = b.rootSlot.Value()
+	return nil
 }
 
 // devLinks adds the links that every /dev has (OCI runtime spec, "Dev symbolic links" and "Default Devices").
@@ -134,13 +140,8 @@ func (b *builder) mask(names []string) {
 	}
 	p := b.program
 	empty := attributes{set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC, data: []string{"nr_blocks=1", "nr_inodes=1"}}
-	// The null device of the host, opened outside: an image cannot have put something else there.
-	fd, err := unix.OpenTree(unix.AT_FDCWD, "/dev/null", unix.O_CLOEXEC|unix.O_PATH)
-	if err != nil {
-		fd, _ = unix.Open("/dev/null", unix.O_PATH|unix.O_CLOEXEC, 0)
-	}
-	null := os.NewFile(uintptr(fd), "/dev/null")
-	b.files = append(b.files, null)
+	// The null device of the host, opened before the root changes: an image cannot have put something else there.
+	p.Call("open /dev/null", unix.SYS_OPENAT, fork.Cwd(), p.Str("/dev/null"), fork.Int(unix.O_PATH|unix.O_CLOEXEC)).To(b.null)
 	clone := fork.Int(unix.AT_EMPTY_PATH | unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	haveEmpty := false
 	for _, name := range names {
@@ -160,7 +161,7 @@ func (b *builder) mask(names []string) {
 		before := p.Len()
 		move := fork.Int(unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH)
 		if !isDir {
-			p.Call(what, unix.SYS_OPEN_TREE, fork.Int(null.Fd()), p.Str(""), clone).To(b.scratch)
+			p.Call(what, unix.SYS_OPEN_TREE, b.null.Value(), p.Str(""), clone).To(b.scratch)
 			s := p.Call(what, unix.SYS_MOVE_MOUNT, b.scratch.Value(), p.Str(""), b.at.Value(), p.Str(""), move)
 			if !isFile {
 				s.Allow(unix.ENOTDIR, unix.EINVAL).SkipOnSuccess(2)
