@@ -1,8 +1,17 @@
 // Package disk is how skiff touches files that must survive: atomic writes, locks that die with their holder, the
 // boot id, and path look-ups that cannot leave a root directory. It has no opinion on what is stored.
+//
+// Its functions run in any process and any namespace.
 package disk
 
-import "os"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+)
 
 // Sync says whether a write must survive a power loss.
 type Sync bool
@@ -13,41 +22,57 @@ const (
 	Volatile Sync = false
 )
 
-// WriteFile replaces path with data atomically: a temporary file beside it, write, sync if asked, rename, sync of the directory if asked.
-func WriteFile(path string, data []byte, perm os.FileMode, sync Sync) error { panic("stub") }
+// WriteFile replaces path with data atomically: a temporary file beside it, write, sync if asked, rename, sync of the
+// directory if asked. A reader sees the old content or the new, never a part; after an error the old content is there.
+func WriteFile(path string, data []byte, perm os.FileMode, sync Sync) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".tmp-"+filepath.Base(path)+"-")
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot write %s: %w", path, err)
+			os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(data)
+	if err == nil && perm != 0o600 {
+		err = f.Chmod(perm)
+	}
+	if err == nil && sync == Durable {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	if sync == Durable {
+		return SyncDir(dir)
+	}
+	return nil
+}
 
-// Mode is how a lock is held.
-type Mode int16
-
-// Shared locks exclude Exclusive ones only.
-const (
-	Shared Mode = iota
-	Exclusive
-)
-
-// Lock is an open-file-description lock (fcntl(2), F_OFD_SETLK): it lives as long as any copy of its descriptor, across fork and exec, and dies with the last holder.
-type Lock struct{ file *os.File }
-
-// ErrLocked says that somebody else holds the lock.
-var ErrLocked error
-
-// TryLock opens (making it with perm 0600) and locks path, or returns ErrLocked at once.
-func TryLock(path string, mode Mode) (*Lock, error) { panic("stub") }
-
-// WaitLock is TryLock that waits for the holder; waiting calls tell (when not nil) once after two seconds so that nobody hangs without knowing on what.
-func WaitLock(path string, mode Mode, tell func(path string)) (*Lock, error) { panic("stub") }
-
-// Adopt makes a Lock of a descriptor that already holds one (inherited across an exec).
-func Adopt(f *os.File) *Lock { panic("stub") }
-
-// File is the lock's descriptor, to hand to a child.
-func (l *Lock) File() *os.File { return l.file }
-
-// Unlock gives the lock up by closing this copy of the descriptor.
-func (l *Lock) Unlock() error { panic("stub") }
-
-// Locked asks whether anybody holds a lock on path (F_OFD_GETLK) without taking it. A missing file is not locked.
-func Locked(path string) (bool, error) { panic("stub") }
+// SyncDir makes the names in a directory survive a power loss.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
 
 // BootID is the first eight digits of the machine's boot id.
-func BootID() (string, error) { panic("stub") }
+var BootID = sync.OnceValues(func() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("cannot read the boot id: %w", err)
+	}
+	id := strings.ReplaceAll(strings.TrimSpace(string(data)), "-", "")
+	if len(id) < 8 {
+		return "", fmt.Errorf("cannot read the boot id: unexpected %q", id)
+	}
+	return id[:8], nil
+})
