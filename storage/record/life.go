@@ -1,0 +1,144 @@
+package record
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/skiff-containers/skiff/storage/disk"
+)
+
+// Status derives a container's state from its files and its lock.
+func (s *Store) Status(id string) (Status, error) {
+	dir := s.Dir(id)
+	var st Status
+	alive, err := disk.Locked(filepath.Join(s.RunDir(id), aliveFile))
+	if err != nil {
+		return st, err
+	}
+	started, exit := &Started{}, &Exit{}
+	hasStarted, err := readJSON(filepath.Join(dir, startedFile), started)
+	if err != nil {
+		return st, corrupt(id, err)
+	}
+	hasExit, err := readJSON(filepath.Join(dir, exitFile), exit)
+	if err != nil {
+		return st, corrupt(id, err)
+	}
+	if hasStarted {
+		st.Started = started
+	}
+	if hasExit {
+		st.Exit = exit
+	}
+	over := hasExit && (!hasStarted || exit.Life >= started.Life)
+	switch {
+	case over:
+		// Its monitor may hold the lock a moment longer; what it has written is what counts.
+		st.State = Exited
+	case alive && hasStarted:
+		st.State = Running
+	case !hasStarted:
+		st.State = Created
+	default:
+		st.State = Lost
+		st.Exit = &Exit{Life: started.Life, Code: 255, At: started.At, Error: "its monitor was killed, or the machine went down; what became of the process is not known"}
+	}
+	if st.State == Exited && exit.Error != "" && !hasStarted {
+		st.State = Created // it never ran; the error says why
+	}
+	return st, nil
+}
+
+func readJSON(file string, v any) (bool, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, v)
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", file, err)
+	}
+	return true, nil
+}
+
+// ClaimAlive makes the runtime directory of a container and takes its alive lock, which the monitor holds for as long as it lives.
+// disk.ErrLocked says that another monitor lives.
+func (s *Store) ClaimAlive(id string) (*disk.Lock, error) {
+	dir := s.RunDir(id)
+	for {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return nil, fmt.Errorf("cannot make the runtime directory: %w", err)
+		}
+		lock, err := disk.TryLock(filepath.Join(dir, aliveFile), disk.Exclusive)
+		if err != nil {
+			if errors.Is(err, os.ErrNotExist) {
+				continue // an ending monitor removed the directory
+			}
+			return nil, err
+		}
+		// The file we locked must still be the one in the directory.
+		mine, err1 := lock.File().Stat()
+		there, err2 := os.Stat(filepath.Join(dir, aliveFile))
+		if err1 == nil && err2 == nil && os.SameFile(mine, there) {
+			return lock, nil
+		}
+		if err := lock.Unlock(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Release removes the runtime directory; the holder of the alive lock calls it, before it lets the lock go.
+func (s *Store) Release(id string) error { return os.RemoveAll(s.RunDir(id)) }
+
+// Alive says whether a monitor of the container lives.
+func (s *Store) Alive(id string) (bool, error) {
+	return disk.Locked(filepath.Join(s.RunDir(id), aliveFile))
+}
+
+// Announce writes the monitor's pid file, by which others find it and its user namespace.
+func (s *Store) Announce(id string, pid int, userns uint64) error {
+	data := fmt.Appendf(nil, `{"pid":%d,"userns":%d}`, pid, userns)
+	return disk.WriteFile(filepath.Join(s.RunDir(id), pidFile), data, 0o600, disk.Volatile)
+}
+
+// NextLife is the number of the life that is about to begin.
+func (s *Store) NextLife(id string) (int, error) {
+	life := 1
+	var started Started
+	var exit Exit
+	if ok, err := readJSON(filepath.Join(s.Dir(id), startedFile), &started); err != nil {
+		return 0, corrupt(id, err)
+	} else if ok {
+		life = started.Life + 1
+	}
+	if ok, err := readJSON(filepath.Join(s.Dir(id), exitFile), &exit); err != nil {
+		return 0, corrupt(id, err)
+	} else if ok {
+		life = max(life, exit.Life+1)
+	}
+	return life, nil
+}
+
+// WriteStarted and WriteExit write the files of one life.
+func (s *Store) WriteStarted(id string, v Started, sync disk.Sync) error {
+	return s.writeJSON(id, startedFile, v, sync)
+}
+
+// WriteExit writes the end of a life.
+func (s *Store) WriteExit(id string, v Exit, sync disk.Sync) error {
+	return s.writeJSON(id, exitFile, v, sync)
+}
+
+func (s *Store) writeJSON(id, name string, v any, sync disk.Sync) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return disk.WriteFile(filepath.Join(s.Dir(id), name), data, 0o600, sync)
+}

@@ -1,0 +1,143 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+
+	"github.com/skiff-containers/skiff/storage/disk"
+)
+
+// The words of names that skiff chooses.
+var (
+	adjectives = [...]string{"able", "amber", "brave", "bright", "calm", "clever", "coral", "deft", "eager", "early", "fair", "fleet", "gentle", "glad", "golden", "happy", "hardy", "keen", "kind", "light", "lively", "loyal", "lucid", "merry", "mild", "noble", "open", "patient", "quick", "quiet", "ready", "serene", "sharp", "silver", "spry", "steady", "sunny", "swift", "tidal", "trim", "vivid", "warm", "wise", "witty"}
+	surnames   = [...]string{"agnesi", "amundsen", "banks", "bellingshausen", "bering", "bonpland", "cook", "cousteau", "curie", "darwin", "drake", "earle", "euler", "franklin", "galilei", "germain", "goodall", "hodgkin", "hopper", "humboldt", "hypatia", "johnson", "kepler", "knuth", "kovalevskaya", "lamarr", "lovelace", "magellan", "mawson", "meitner", "mercator", "nansen", "noether", "pascal", "ritchie", "ross", "sagan", "shackleton", "slocum", "somerville", "stroustrup", "tasman", "thompson", "torvalds", "turing", "wegener", "wilson", "zheng"}
+)
+
+// CheckName says whether a name may be one of a container (Docker's rule, which Podman relaxes to allow one letter).
+func CheckName(name string) error {
+	ok := name != "" && len(name) <= 255
+	for i, r := range name {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		ok = ok && (letter || i > 0 && (r == '_' || r == '.' || r == '-'))
+	}
+	if !ok {
+		return fmt.Errorf("invalid container name %q: it takes a-z A-Z 0-9 _ . - and begins with a letter or digit", name)
+	}
+	return nil
+}
+
+func (s *Store) nameLink(name string) string { return filepath.Join(s.Data, namesDir, name) }
+
+// claimName makes names/<name> -> id, which fails if anybody has the name: symlink(2) is atomic. A name whose container is gone is taken over.
+func (s *Store) claimName(c *Container) error {
+	if c.Name != "" {
+		return s.claim(c.Name, c.ID)
+	}
+	for range 1000 {
+		name := adjectives[rand.IntN(len(adjectives))] + "_" + surnames[rand.IntN(len(surnames))]
+		if n := rand.IntN(4); n > 0 {
+			name += fmt.Sprint(rand.IntN(100))
+		}
+		err := s.claim(name, c.ID)
+		if err == nil {
+			c.Name = name
+		}
+		if !errors.Is(err, ErrNameInUse) {
+			return err
+		}
+	}
+	c.Name = c.ID[:12]
+	return s.claim(c.Name, c.ID)
+}
+
+func (s *Store) claim(name, id string) error {
+	for range 3 {
+		err := os.Symlink(id, s.nameLink(name))
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("cannot claim the name %s: %w", name, err)
+		}
+		holder, err := os.Readlink(s.nameLink(name))
+		if err != nil {
+			continue // freed meanwhile
+		}
+		if s.lives(holder) {
+			return fmt.Errorf("%w: %q belongs to container %s; remove or rename that one, or choose another name", ErrNameInUse, name, holder[:min(12, len(holder))])
+		}
+		if err := s.freeName(name, holder); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %q", ErrNameInUse, name)
+}
+
+// lives says whether a container of this id exists or is being made.
+func (s *Store) lives(id string) bool {
+	if _, err := os.Lstat(s.Dir(id)); err == nil {
+		return true
+	}
+	held, err := disk.Locked(filepath.Join(s.Data, containersDir, makingPrefix+id, "making"))
+	if err == nil && held {
+		return true
+	}
+	// It may have been renamed between the two looks.
+	_, err = os.Lstat(s.Dir(id))
+	return err == nil
+}
+
+// freeName removes a name if it is still id's. Moving it aside first makes the look and the removal one step.
+func (s *Store) freeName(name, id string) error {
+	aside := s.nameLink("." + name + "-" + id[:min(12, len(id))])
+	if err := os.Rename(s.nameLink(name), aside); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return fmt.Errorf("cannot free the name %s: %w", name, err)
+	}
+	if holder, err := os.Readlink(aside); err == nil && holder != id {
+		// Somebody else's by now: give it back unless yet another has claimed it.
+		if err := os.Link(aside, s.nameLink(name)); err != nil && !errors.Is(err, os.ErrExist) {
+			return errors.Join(fmt.Errorf("cannot give back the name %s: %w", name, err), os.Remove(aside))
+		}
+	}
+	return os.Remove(aside)
+}
+
+// freeNamesOf frees the name of a container that has been retired: the one its record says, or when that cannot be read, whichever points to it.
+func (s *Store) freeNamesOf(id string) error {
+	entries, err := os.ReadDir(filepath.Join(s.Data, namesDir))
+	if err != nil {
+		return fmt.Errorf("cannot free the name of %s: %w", id, err)
+	}
+	for _, e := range entries {
+		if holder, err := os.Readlink(s.nameLink(e.Name())); err == nil && holder == id {
+			if err := s.freeName(e.Name(), id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Rename changes a container's name; the new one is claimed before the old one is freed.
+func (s *Store) Rename(id, name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	c, err := s.Load(id)
+	if err != nil {
+		return err
+	}
+	if err := s.claim(name, id); err != nil {
+		return err
+	}
+	if err := disk.WriteFile(filepath.Join(s.Dir(id), nameFile), []byte(name), 0o600, disk.Durable); err != nil {
+		return errors.Join(err, s.freeName(name, id))
+	}
+	return s.freeName(c.Name, id)
+}

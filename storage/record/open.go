@@ -1,0 +1,133 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/storage/disk"
+)
+
+// Options say where the state is; empty fields follow the XDG rules.
+type Options struct {
+	Root, RunRoot string
+	Getenv        func(string) string
+	Getuid        func() int
+}
+
+// The names of everything in the two directories.
+const (
+	containersDir = "containers"
+	namesDir      = "names"
+	eventsFile    = "events"
+	configFile    = "config.json"
+	startedFile   = "started"
+	exitFile      = "exit"
+	nameFile      = "name"
+	makingPrefix  = "tmp-"
+	retiredPrefix = "rm-"
+	aliveFile     = "alive"
+	pidFile       = "pid"
+	// Socket is the monitor's control socket in RunDir.
+	Socket = "ctl.sock"
+	// Bundle, Layer and Log are a container's own directories and file beside config.json.
+	Bundle = "bundle"
+	Layer  = "layer"
+	Log    = "log"
+)
+
+// Open finds (and makes) the two directories. It refuses a runtime directory that another user owns.
+func Open(o Options) (*Store, error) {
+	if o.Getenv == nil {
+		o.Getenv = os.Getenv
+	}
+	if o.Getuid == nil {
+		o.Getuid = os.Getuid
+	}
+	data := o.Root
+	if data == "" {
+		base := o.Getenv("XDG_DATA_HOME")
+		if !filepath.IsAbs(base) {
+			home := o.Getenv("HOME")
+			if !filepath.IsAbs(home) {
+				return nil, errors.New("cannot find the data directory: neither HOME nor XDG_DATA_HOME is set; set one, or name a directory with --root")
+			}
+			base = filepath.Join(home, ".local/share")
+		}
+		data = filepath.Join(base, "skiff")
+	}
+	data, err := filepath.Abs(data)
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the data directory: %w", err)
+	}
+	if err := makeDir(filepath.Join(data, containersDir)); err != nil {
+		return nil, fmt.Errorf("cannot use the data directory %s: %w; name another with --root", data, plain(err))
+	}
+	if err := makeDir(filepath.Join(data, namesDir)); err != nil {
+		return nil, fmt.Errorf("cannot use the data directory %s: %w; name another with --root", data, plain(err))
+	}
+	boot, err := disk.BootID()
+	if err != nil {
+		return nil, err
+	}
+	run, err := runRoot(o)
+	if err != nil {
+		return nil, err
+	}
+	run = filepath.Join(run, boot)
+	if err := makeDir(run); err != nil {
+		return nil, fmt.Errorf("cannot use the runtime directory %s: %w; name another with --runroot", run, plain(err))
+	}
+	return &Store{Data: data, Run: run}, nil
+}
+
+// runRoot is the runtime directory without its boot: what was asked, XDG_RUNTIME_DIR's, or one of our own under /tmp, which must be ours alone.
+func runRoot(o Options) (string, error) {
+	if o.RunRoot != "" {
+		return filepath.Abs(o.RunRoot)
+	}
+	if xdg := o.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(xdg) {
+		if unix.Access(xdg, unix.W_OK) == nil {
+			return filepath.Join(xdg, "skiff"), nil
+		}
+	}
+	uid := o.Getuid()
+	dir := "/tmp/skiff-" + strconv.Itoa(uid)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", fmt.Errorf("cannot make the runtime directory %s: %w; set XDG_RUNTIME_DIR or name one with --runroot", dir, plain(err))
+	}
+	st, err := os.Lstat(dir)
+	if err != nil {
+		return "", fmt.Errorf("cannot use the runtime directory %s: %w", dir, plain(err))
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok || !st.IsDir() || int(sys.Uid) != uid || st.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("cannot use the runtime directory %s: it must be a directory of uid %d with mode 0700; set XDG_RUNTIME_DIR or name one with --runroot", dir, uid)
+	}
+	return dir, nil
+}
+
+// makeDir makes a private directory with its parents; one that is there costs one system call.
+func makeDir(dir string) error {
+	if st, err := os.Stat(dir); err == nil {
+		if !st.IsDir() {
+			return errors.New("it is not a directory")
+		}
+		return nil
+	}
+	return os.MkdirAll(dir, 0o700)
+}
+
+// plain drops the path that an error repeats.
+func plain(err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}

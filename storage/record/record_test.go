@@ -1,0 +1,199 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/storage/disk"
+)
+
+func open(t testing.TB) *Store {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := Open(Options{Root: dir + "/data", RunRoot: dir + "/run"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func create(t testing.TB, s *Store, name string) *Container {
+	t.Helper()
+	c := &Container{Version: Version, ID: NewID(), Name: name, Created: time.Now(), Config: config.Config{Remove: true}}
+	p, err := s.Begin(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestFind(t *testing.T) {
+	s := open(t)
+	a, b := create(t, s, "web"), create(t, s, "")
+	for _, tt := range []struct{ ask, want string }{{"web", a.ID}, {a.ID, a.ID}, {b.ID[:12], b.ID}, {b.Name, b.ID}} {
+		got, err := s.Find(tt.ask)
+		if err != nil || got.ID != tt.want {
+			t.Errorf("Find(%q): %v, %v", tt.ask, got, err)
+		}
+	}
+	for _, ask := range []string{"nobody", "", "../x", "/", "zz"} {
+		if _, err := s.Find(ask); !errors.Is(err, ErrNotFound) {
+			t.Errorf("Find(%q): %v", ask, err)
+		}
+	}
+}
+
+func TestOneOfManyWinsAName(t *testing.T) {
+	s := open(t)
+	var wg sync.WaitGroup
+	won := make(chan string, 32)
+	for range 32 {
+		wg.Go(func() {
+			c := &Container{Version: Version, ID: NewID(), Name: "one", Created: time.Now()}
+			p, err := s.Begin(c)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := p.Commit(); err == nil {
+				won <- c.ID
+			} else if !errors.Is(err, ErrNameInUse) {
+				t.Error(err)
+			} else if err := p.Abort(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if len(won) != 1 {
+		t.Fatalf("%d won", len(won))
+	}
+}
+
+func TestRenameAndRetire(t *testing.T) {
+	s := open(t)
+	c := create(t, s, "old")
+	create(t, s, "taken")
+	if err := s.Rename(c.ID, "taken"); !errors.Is(err, ErrNameInUse) {
+		t.Fatalf("got %v", err)
+	}
+	if err := s.Rename(c.ID, "new"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Find("new"); err != nil || got.Name != "new" {
+		t.Fatal(got, err)
+	}
+	if _, err := s.Find("old"); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	if err := s.Retire(c.ID); err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, "new")
+	if err := s.Sweep(os.RemoveAll); err != nil {
+		t.Fatal(err)
+	}
+	if s.Retired() {
+		t.Fatal("something is left")
+	}
+}
+
+func TestStatus(t *testing.T) {
+	s := open(t)
+	c := create(t, s, "x")
+	want := func(state State, code int) {
+		t.Helper()
+		st, err := s.Status(c.ID)
+		if err != nil || st.State != state || (st.Exit != nil && st.Exit.Code != code) {
+			t.Fatalf("got %v %v %v, want %v", st.State, st.Exit, err, state)
+		}
+	}
+	want(Created, 0)
+	lock, err := s.ClaimAlive(c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ClaimAlive(c.ID); !errors.Is(err, disk.ErrLocked) {
+		t.Fatal(err)
+	}
+	want(Created, 0)
+	if err := s.WriteStarted(c.ID, Started{Life: 1}, disk.Volatile); err != nil {
+		t.Fatal(err)
+	}
+	want(Running, 0)
+	if err := lock.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	want(Lost, 255)
+	if err := s.WriteExit(c.ID, Exit{Life: 1, Code: 3}, disk.Volatile); err != nil {
+		t.Fatal(err)
+	}
+	want(Exited, 3)
+	if life, err := s.NextLife(c.ID); err != nil || life != 2 {
+		t.Fatal(life, err)
+	}
+}
+
+func TestCorrupt(t *testing.T) {
+	s := open(t)
+	c := create(t, s, "broken")
+	create(t, s, "fine")
+	if err := os.WriteFile(filepath.Join(s.Dir(c.ID), "config.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Find("broken"); !errors.Is(err, ErrCorrupt) {
+		t.Fatal(err)
+	}
+	all, err := s.List()
+	if len(all) != 1 || !errors.Is(err, ErrCorrupt) {
+		t.Fatal(all, err)
+	}
+	id, err := s.FindID("broken")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Retire(id); err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, "broken")
+}
+
+func TestOpenRefuses(t *testing.T) {
+	if _, err := Open(Options{Getenv: func(string) string { return "" }}); err == nil {
+		t.Error("no HOME was accepted")
+	}
+	file := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Options{Root: file}); err == nil {
+		t.Error("a file was accepted as data directory")
+	}
+}
+
+func BenchmarkList(b *testing.B) {
+	s := open(b)
+	for i := range 1000 {
+		create(b, s, fmt.Sprint("c", i))
+	}
+	for b.Loop() {
+		all, err := s.List()
+		if err != nil || len(all) != 1000 {
+			b.Fatal(err)
+		}
+		for _, c := range all {
+			if _, err := s.Status(c.ID); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
