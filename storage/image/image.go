@@ -5,9 +5,6 @@ package image
 
 import (
 	"time"
-
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"github.com/skiff-containers/skiff/storage/disk"
 )
 
 // Image is images/<id>.json.
@@ -22,11 +19,11 @@ type Image struct {
 	// RepoDigests are names with digest, docker.io/library/debian@sha256:...
 	RepoDigests []string `json:"repo_digests,omitzero"`
 	// Config is the image's configuration (with history and rootfs), and Health what Docker adds to it.
-	Config   ocispec.Image `json:"config"`
-	Health   *Health       `json:"health,omitempty"`
-	Shell    []string      `json:"shell,omitempty"`
-	OnBuild  []string      `json:"onbuild,omitempty"`
-	ReadOnly bool          `json:"read_only,omitzero"` // in an additional store
+	Config   Config   `json:"config"`
+	Health   *Health  `json:"health,omitempty"`
+	Shell    []string `json:"shell,omitempty"`
+	OnBuild  []string `json:"onbuild,omitempty"`
+	ReadOnly bool     `json:"read_only,omitzero"` // in an additional store
 }
 
 // Health is a HEALTHCHECK of a Docker image config.
@@ -39,32 +36,45 @@ type Health struct {
 	Retries       int           `json:"retries,omitzero"`
 }
 
-// ErrNotFound and ErrAmbiguous are tested with errors.Is.
-var ErrNotFound, ErrAmbiguous error
+// Config is an image's configuration file, in the form that OCI's and Docker's share (image-spec, config.md). It is written out
+// here because image-spec's own package brings regular expressions into every start of the program.
+type Config struct {
+	Created      *time.Time `json:"created,omitempty"`
+	Author       string     `json:"author,omitempty"`
+	Architecture string     `json:"architecture"`
+	Variant      string     `json:"variant,omitempty"`
+	OS           string     `json:"os"`
+	OSVersion    string     `json:"os.version,omitempty"`
+	Config       Defaults   `json:"config"`
+	RootFS       RootFS     `json:"rootfs"`
+	History      []History  `json:"history,omitempty"`
+}
 
-// Index is <data>/images: <id>.json files, and names/<escaped name> symlinks to ids.
-type Index struct{ dir string }
+// Defaults are what the image says of containers made from it.
+type Defaults struct {
+	User         string              `json:"User,omitempty"`
+	ExposedPorts map[string]struct{} `json:"ExposedPorts,omitempty"`
+	Env          []string            `json:"Env,omitempty"`
+	Entrypoint   []string            `json:"Entrypoint,omitempty"`
+	Cmd          []string            `json:"Cmd,omitempty"`
+	Volumes      map[string]struct{} `json:"Volumes,omitempty"`
+	WorkingDir   string              `json:"WorkingDir,omitempty"`
+	Labels       map[string]string   `json:"Labels,omitempty"`
+	StopSignal   string              `json:"StopSignal,omitempty"`
+	ArgsEscaped  bool                `json:"ArgsEscaped,omitempty"`
+}
 
-// Open names the index under a data directory; nothing is made until something is written.
-func Open(data string) *Index { return &Index{dir: data + "/images"} }
+// RootFS lists the digests of the uncompressed layers, lowest first.
+type RootFS struct {
+	Type    string   `json:"type"`
+	DiffIDs []string `json:"diff_ids"`
+}
 
-// Find resolves what a user typed: a name (short names mean docker.io/library/, no tag means latest), name@digest, an id or an id prefix.
-func (x *Index) Find(s string) (*Image, error) { panic("stub") }
-
-// Load reads one image by full id.
-func (x *Index) Load(id string) (*Image, error) { panic("stub") }
-
-// List reads all images, newest first.
-func (x *Index) List() ([]*Image, error) { panic("stub") }
-
-// Names maps every image id to its names (docker.io/library/debian:12), sorted.
-func (x *Index) Names() (map[string][]string, error) { panic("stub") }
-
-// Put writes an image; Tag points a name at it; Untag removes a name; Delete removes the image's file and names.
-func (x *Index) Put(img *Image) error      { panic("stub") }
-func (x *Index) Tag(name, id string) error { panic("stub") }
-func (x *Index) Untag(name string) error   { panic("stub") }
-func (x *Index) Delete(id string) error    { panic("stub") }
-
-// Lock excludes image removal (Exclusive) from container creation (Shared).
-func (x *Index) Lock(mode disk.Mode) (*disk.Lock, error) { panic("stub") }
+// History is one step of how the image was made.
+type History struct {
+	Created    *time.Time `json:"created,omitempty"`
+	CreatedBy  string     `json:"created_by,omitempty"`
+	Author     string     `json:"author,omitempty"`
+	Comment    string     `json:"comment,omitempty"`
+	EmptyLayer bool       `json:"empty_layer,omitempty"`
+}
