@@ -1,0 +1,32 @@
+package commands
+
+import (
+	"github.com/urfave/cli/v2"
+)
+
+// heavyVerb is a line of the table of the engine's verbs: the part that both builds know.
+type heavyVerb struct{ name, usage, args, description string }
+
+// heavyVerbs lists the verbs that need the libraries of the engine, in the order of help.
+func heavyVerbs() []heavyVerb {
+	return []heavyVerb{
+		{"import", "Import the contents from a tarball to create a filesystem image", "file|URL|- [REPOSITORY[:TAG]]", ""},
+		{"load", "Load images from a tar archive or standard input", "", "Reads what `docker save`, `podman save` and `skiff save` write (docker-archive and oci-archive), plain or compressed."},
+		{"login", "Authenticate to a registry", "[SERVER]", ""},
+		{"logout", "Log out from a registry", "[SERVER]", ""},
+		{
+			"pull", "Download an image from a registry", "NAME[:TAG|@DIGEST] | TRANSPORT:PATH",
+			"TRANSPORT is one of docker-archive, oci-archive, oci, dir and docker (docker://NAME). The image's id is printed on standard output, progress on standard error.",
+		},
+		{"push", "Upload an image to a registry", "NAME[:TAG] [DESTINATION]", ""},
+		{"rmi", "Remove one or more images", "IMAGE [IMAGE...]", ""},
+		{"save", "Save one or more images to a tar archive (streamed to standard output by default)", "IMAGE [IMAGE...]", ""},
+		{"tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", ""},
+		{"image reindex", "Write the list of images anew from the store", "", "Needed only after files were changed behind skiff's back."},
+	}
+}
+
+// command is the part of a cli.Command that is known without the engine.
+func (v heavyVerb) command() *cli.Command {
+	return &cli.Command{Name: v.name, Usage: v.usage, ArgsUsage: v.args, Description: v.description}
+}

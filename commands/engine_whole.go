@@ -1,0 +1,85 @@
+//go:build !front
+
+package commands
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/storage"
+)
+
+// engineCommands are the engine's verbs with all that they do.
+func engineCommands() []*cli.Command {
+	var list []*cli.Command
+	for _, v := range heavyVerbs() {
+		cmd := v.command()
+		switch v.name {
+		case "import":
+			importCommand(cmd)
+		case "load":
+			loadCommand(cmd)
+		case "login":
+			loginCommand(cmd)
+		case "logout":
+			logoutCommand(cmd)
+		case "pull":
+			pullCommand(cmd)
+		case "push":
+			pushCommand(cmd)
+		case "rmi":
+			rmiCommand(cmd)
+		case "save":
+			saveCommand(cmd)
+		case "tag":
+			tagCommand(cmd)
+		case "image reindex":
+			reindexCommand(cmd)
+		}
+		list = append(list, cmd)
+	}
+	return list
+}
+
+// enginePath is the executable that knows the engine's verbs: this one.
+func enginePath() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("cannot find skiff's own executable: %w", err)
+	}
+	return self, nil
+}
+
+// Reexecuted runs the step of the storage library that argv[0] names, if it names one (unpacking happens in a child with the layer as its
+// root), and says whether it did. It comes first in main.
+func Reexecuted() bool { return storage.Reexecuted() }
+
+// EngineMain runs an engine's command line inside the user namespace and returns the exit code.
+func EngineMain(ctx context.Context, args []string, s Streams) int {
+	if err := storage.Prepare(); err != nil {
+		return report(s.Err, "", err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer signal.Stop(signals)
+	go func() {
+		if sig, ok := (<-signals).(unix.Signal); ok {
+			cancel(signalCause(sig))
+			<-signals // the second one does not wait for cleaning up; what is left is swept by the next engine
+			os.Exit(128 + int(sig))
+		}
+	}()
+	return interrupted(ctx, Main(ctx, Engine, args, s))
+}
+
+// signalCause is why a context was cancelled.
+type signalCause unix.Signal
+
+func (s signalCause) Error() string { return "received signal " + unix.SignalName(unix.Signal(s)) }

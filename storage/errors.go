@@ -1,0 +1,56 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
+)
+
+// Errors that callers test with errors.Is.
+var (
+	ErrNotFound = errors.New("no such image")
+	ErrInUse    = errors.New("image is in use")
+)
+
+// Error is a failure with what the user can do about it.
+type Error struct {
+	What string // the whole sentence
+	Help string
+	Err  error // for errors.Is; its text is in What where it helps
+}
+
+func (e *Error) Error() string { return e.What }
+
+// Unwrap gives errors.Is the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Hint is what the user can do.
+func (e *Error) Hint() string { return e.Help }
+
+// explain puts an error of the system or the library into one line that names the object, with the way out where there is one.
+func explain(doing, object string, err error) error {
+	e := &Error{What: fmt.Sprintf("cannot %s %s: %s", doing, object, lastLine(err)), Err: err}
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		e.What = fmt.Sprintf("cannot %s %s: the disk is full", doing, object)
+		e.Help = "free some space, for instance with `skiff rmi` and `skiff rm`, or keep the data elsewhere with --root"
+	case errors.Is(err, unix.EROFS):
+		e.What = fmt.Sprintf("cannot %s %s: the file system is read-only", doing, object)
+		e.Help = "keep the data elsewhere with --root"
+	case errors.Is(err, os.ErrPermission):
+		e.What = fmt.Sprintf("cannot %s %s: permission denied", doing, object)
+		e.Help = "make the directory writable by its owner, or keep the data elsewhere with --root"
+	case errors.Is(err, storage.ErrImageUnknown):
+		e.Err = ErrNotFound
+	}
+	return e
+}
+
+// lastLine flattens an error's text.
+func lastLine(err error) string {
+	return strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), "\n", " ")), " ")
+}

@@ -1,0 +1,198 @@
+package storage
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/storage"
+
+	"github.com/skiff-containers/skiff/storage/image"
+	"github.com/skiff-containers/skiff/storage/ref"
+)
+
+// Reconcile makes the index say what the store says. Images that are the same in both cost one read each.
+func (s *Store) Reconcile() error {
+	lock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.reconcile(false), lock.Unlock())
+}
+
+// Reindex writes the whole index anew.
+func (s *Store) Reindex() error {
+	lock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.reconcile(true), lock.Unlock())
+}
+
+// reconcile is Reconcile under the index's lock.
+func (s *Store) reconcile(all bool) error {
+	stored, err := s.lib.Images()
+	if err != nil {
+		return explain("list the images of", s.data, err)
+	}
+	names, err := s.Index.Names()
+	if err != nil {
+		return err
+	}
+	// An index that cannot be read as a whole is written anew image by image; Load says which.
+	indexed, _ := s.Index.List()
+	gone := make(map[string]bool, len(indexed))
+	for _, img := range indexed {
+		gone[img.ID] = true
+	}
+	var errs []error
+	for _, img := range stored {
+		if !indexable(&img) {
+			continue
+		}
+		delete(gone, img.ID)
+		if err := s.write(&img, names[img.ID], all); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for id := range gone {
+		errs = append(errs, s.Index.Delete(id))
+	}
+	return errors.Join(errs...)
+}
+
+// indexable leaves out what is no image of a container: records without a configuration, such as bare manifest lists.
+func indexable(img *storage.Image) bool {
+	return len(img.ID) == 64 && slices.Contains(img.BigDataNames, "sha256:"+img.ID)
+}
+
+// write brings one image's file and names up to date.
+func (s *Store) write(img *storage.Image, names []string, all bool) error {
+	old, err := s.Index.Load(img.ID)
+	if err != nil || all || !slices.Equal(old.RepoDigests, repoDigests(img)) || !s.same(old, img) {
+		entry, err := s.entry(img)
+		if err != nil {
+			return err
+		}
+		if err := s.Index.Put(entry); err != nil {
+			return fmt.Errorf("cannot write image %s: %w", short(img.ID), err)
+		}
+	}
+	tags := tagged(img.Names)
+	for _, name := range tags {
+		if !slices.Contains(names, name) {
+			if err := s.Index.Tag(name, img.ID); err != nil {
+				return fmt.Errorf("cannot write name %s: %w", name, err)
+			}
+		}
+	}
+	for _, name := range names {
+		if !slices.Contains(tags, name) {
+			if err := s.Index.Untag(name); err != nil {
+				return fmt.Errorf("cannot remove name %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// same compares what can differ between an image and its file when both have one id: where the top layer is, and the digest.
+func (s *Store) same(old *image.Image, img *storage.Image) bool {
+	if old.Digest != img.Digest.String() || (len(old.Layers) == 0) != (img.TopLayer == "") {
+		return false
+	}
+	if img.TopLayer == "" {
+		return true
+	}
+	dir, err := s.layerDir(img.TopLayer)
+	return err == nil && old.Layers[0] == dir
+}
+
+// entry is an image's file in the index.
+func (s *Store) entry(img *storage.Image) (*image.Image, error) {
+	raw, err := s.lib.ImageBigData(img.ID, "sha256:"+img.ID)
+	if err != nil {
+		return nil, explain("read the configuration of image", short(img.ID), err)
+	}
+	entry := &image.Image{
+		Version: 1, ID: img.ID, Digest: img.Digest.String(), Created: img.Created,
+		RepoDigests: repoDigests(img), ReadOnly: img.ReadOnly,
+	}
+	if err := parseConfig(raw, entry); err != nil {
+		return nil, fmt.Errorf("cannot read the configuration of image %s: %w", short(img.ID), err)
+	}
+	for id := img.TopLayer; id != ""; {
+		l, err := s.lib.Layer(id)
+		if err != nil {
+			return nil, explain("read a layer of image", short(img.ID), err)
+		}
+		dir, err := s.layerDir(id)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read image %s: %w", short(img.ID), err)
+		}
+		entry.Layers = append(entry.Layers, dir)
+		if l.UncompressedSize > 0 {
+			entry.Size += l.UncompressedSize
+		}
+		id = l.Parent
+	}
+	return entry, nil
+}
+
+// parseConfig reads an image's configuration, OCI's part and Docker's.
+func parseConfig(raw []byte, entry *image.Image) error {
+	if err := json.Unmarshal(raw, &entry.Config); err != nil {
+		return err
+	}
+	var docker struct {
+		Config struct {
+			Healthcheck *image.Health
+			Shell       []string
+			OnBuild     []string
+		} `json:"config"`
+	}
+	if err := json.Unmarshal(raw, &docker); err != nil {
+		return err
+	}
+	entry.Health, entry.Shell, entry.OnBuild = docker.Config.Healthcheck, docker.Config.Shell, docker.Config.OnBuild
+	if entry.Config.Created != nil {
+		entry.Created = *entry.Config.Created
+	}
+	return nil
+}
+
+// tagged are the names with a tag, in full.
+func tagged(names []string) []string {
+	var tags []string
+	for _, name := range names {
+		if r, err := ref.Parse(name); err == nil && r.Tag != "" {
+			tags = append(tags, r.Domain+"/"+r.Path+":"+r.Tag)
+		}
+	}
+	slices.Sort(tags)
+	return slices.Compact(tags)
+}
+
+// repoDigests are the image's repositories, each with each of its manifest digests.
+func repoDigests(img *storage.Image) []string {
+	var list []string
+	for _, name := range img.Names {
+		r, err := ref.Parse(name)
+		if err != nil {
+			continue
+		}
+		repository := r.Domain + "/" + r.Path + "@"
+		if r.Digest != "" {
+			list = append(list, repository+r.Digest)
+		}
+		for _, d := range append([]digest.Digest{img.Digest}, img.Digests...) {
+			if d != "" {
+				list = append(list, repository+d.String())
+			}
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}

@@ -1,0 +1,107 @@
+package storage
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/storage"
+
+	"github.com/skiff-containers/skiff/storage/disk"
+)
+
+// Layer is an unpacked layer that no image may use yet. Writing it and the image that uses it happens under one Writing lock.
+type Layer struct {
+	ID     string
+	DiffID string // sha256:... of the uncompressed archive
+	Size   int64  // of the uncompressed archive
+}
+
+// Writing is held while layers are being added: layers that no image uses are not swept meanwhile.
+func (s *Store) Writing() (unlock func() error, err error) {
+	lock, err := disk.WaitLock(s.writersLock(), disk.Shared, nil)
+	if err != nil {
+		return nil, explain("lock the store", s.data, err)
+	}
+	return lock.Unlock, nil
+}
+
+func (s *Store) writersLock() string { return filepath.Join(s.data, "storage", "writers.lock") }
+
+// PutLayer unpacks an archive, plain or compressed, as a layer over parent ("" for a first one).
+func (s *Store) PutLayer(parent string, archive io.Reader) (Layer, error) {
+	l, _, err := s.lib.PutLayer("", parent, nil, "", false, nil, archive)
+	if err != nil {
+		return Layer{}, fmt.Errorf("cannot unpack a layer: %w", err)
+	}
+	return Layer{ID: l.ID, DiffID: l.UncompressedDigest.String(), Size: l.UncompressedSize}, nil
+}
+
+// DropLayer removes a layer that PutLayer made and no image uses.
+func (s *Store) DropLayer(l Layer) error { return s.lib.DeleteLayer(l.ID) }
+
+// PutImage records an image of layers (lowest first) with a configuration in Docker's format, and returns its id. An image with the same
+// configuration is the same image: then only the names are new.
+func (s *Store) PutImage(layers []Layer, config []byte, names ...string) (string, error) {
+	id := hexSum(config)
+	full, err := fullNames(names)
+	if err != nil {
+		return "", err
+	}
+	manifest, err := dockerManifest(layers, config)
+	if err != nil {
+		return "", err
+	}
+	sum := digest.Digest("sha256:" + hexSum(manifest))
+	top := ""
+	if n := len(layers); n > 0 {
+		top = layers[n-1].ID
+	}
+	_, err = s.lib.CreateImage(id, full, top, "{}", &storage.ImageOptions{
+		Digest: sum,
+		BigData: []storage.ImageBigDataOption{
+			{Key: "sha256:" + id, Data: config, Digest: digest.Digest("sha256:" + id)},
+			{Key: storage.ImageDigestBigDataKey + "-" + sum.String(), Data: manifest, Digest: sum},
+			{Key: storage.ImageDigestBigDataKey, Data: manifest, Digest: sum},
+		},
+	})
+	if errors.Is(err, storage.ErrDuplicateID) {
+		err = s.lib.AddNames(id, full)
+	}
+	if err != nil {
+		return "", explain("write image", short(id), err)
+	}
+	return id, nil
+}
+
+// dockerManifest is the manifest (schema 2) of layers kept as plain archives.
+func dockerManifest(layers []Layer, config []byte) ([]byte, error) {
+	type descriptor struct {
+		MediaType string `json:"mediaType"`
+		Size      int64  `json:"size"`
+		Digest    string `json:"digest"`
+	}
+	list := []descriptor{}
+	for _, l := range layers {
+		list = append(list, descriptor{"application/vnd.docker.image.rootfs.diff.tar", l.Size, l.DiffID})
+	}
+	var b bytes.Buffer
+	err := json.NewEncoder(&b).Encode(map[string]any{
+		"schemaVersion": 2,
+		"mediaType":     "application/vnd.docker.distribution.manifest.v2+json",
+		"config":        descriptor{"application/vnd.docker.container.image.v1+json", int64(len(config)), "sha256:" + hexSum(config)},
+		"layers":        list,
+	})
+	return bytes.TrimSpace(b.Bytes()), err
+}
+
+func hexSum(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

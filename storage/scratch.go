@@ -1,0 +1,65 @@
+package storage
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/skiff-containers/skiff/storage/disk"
+)
+
+// scratch is a directory of temporary files that its process holds a lock on. One that nobody holds is a killed
+// process's, and is deleted by whoever comes next.
+type scratch struct {
+	dir  string
+	lock *disk.Lock
+}
+
+// newScratch deletes what dead processes left under parent and makes a directory for this one.
+func newScratch(parent string) (*scratch, error) {
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if err := sweep(filepath.Join(parent, e.Name())); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		dir, err := os.MkdirTemp(parent, "")
+		if err != nil {
+			return nil, err
+		}
+		lock, err := disk.TryLock(filepath.Join(dir, "lock"), disk.Exclusive)
+		switch {
+		case errors.Is(err, os.ErrNotExist), errors.Is(err, disk.ErrLocked):
+			continue // swept between its making and its locking
+		case err != nil:
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		return &scratch{dir: dir, lock: lock}, nil
+	}
+}
+
+// sweep deletes a scratch directory that nobody holds.
+func sweep(dir string) error {
+	path := filepath.Join(dir, "lock")
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		_ = os.Remove(dir) // empty, and its maker makes another; or no scratch directory at all
+		return nil
+	}
+	lock, err := disk.TryLock(path, disk.Exclusive)
+	switch {
+	case errors.Is(err, disk.ErrLocked), errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	return errors.Join(os.RemoveAll(dir), lock.Unlock())
+}
+
+func (s *scratch) remove() error { return errors.Join(os.RemoveAll(s.dir), s.lock.Unlock()) }
