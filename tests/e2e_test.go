@@ -1,0 +1,127 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The scripts find the program through these; tests/suite.sh builds it and sets them.
+const (
+	envWhole = "SKIFF_E2E_WHOLE" // directory with skiff, the whole program
+	envPair  = "SKIFF_E2E_PAIR"  // directory with bin/skiff and libexec/skiff/skiff-engine
+	envCache = "SKIFF_E2E_CACHE" // directory for images that take long to make
+)
+
+func TestE2E(t *testing.T) {
+	shapes := []struct{ name, bin string }{
+		{"whole", os.Getenv(envWhole)},
+		{"pair", os.Getenv(envPair)},
+	}
+	ran := false
+	for _, s := range shapes {
+		if s.bin == "" {
+			continue
+		}
+		ran = true
+		if s.name == "pair" {
+			s.bin = filepath.Join(s.bin, "bin")
+		}
+		t.Run(s.name, func(t *testing.T) {
+			testscript.Run(t, testscript.Params{
+				Dir:                "e2e",
+				Setup:              func(env *testscript.Env) error { return setUp(env, s.bin) },
+				Cmds:               scriptCommands(),
+				Condition:          condition,
+				RequireUniqueNames: true,
+			})
+		})
+	}
+	if !ran {
+		t.Skipf("neither %s nor %s is set: run `make e2e`", envWhole, envPair)
+	}
+}
+
+// setUp gives a script a user of its own as far as skiff can tell: home, data and run directories, and an image called busybox.
+func setUp(env *testscript.Env, bin string) error {
+	// The runtime directory is short: sockets lie in it.
+	run, err := os.MkdirTemp("/tmp", "sk")
+	if err != nil {
+		return err
+	}
+	home := filepath.Join(env.WorkDir, "home")
+	data := filepath.Join(home, ".local", "share")
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return err
+	}
+	// Images name files of this directory in their labels; the container's root must be able to walk to bind mounts.
+	if err := os.Chmod(env.WorkDir, 0o755); err != nil {
+		return err
+	}
+	env.Values[scriptT{}] = env.T()
+	env.Setenv("HOME", home)
+	env.Setenv("XDG_DATA_HOME", data)
+	env.Setenv("XDG_RUNTIME_DIR", run)
+	env.Setenv("DATA", filepath.Join(data, "skiff"))
+	env.Setenv("PATH", bin+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	env.Setenv("SKIFF", filepath.Join(bin, "skiff"))
+	env.Setenv("UID", fmt.Sprint(os.Getuid()))
+	env.Setenv("GID", fmt.Sprint(os.Getgid()))
+	env.Setenv("LANG", "C.UTF-8")
+	env.Setenv("TERM", "xterm")
+	env.Defer(func() { tearDown(env.Vars, run) })
+
+	archive := filepath.Join(env.WorkDir, "busybox.tar")
+	if err := writeBusybox(archive); err != nil {
+		return err
+	}
+	cmd := exec.Command(filepath.Join(bin, "skiff"), "load", "-q", "-i", archive)
+	cmd.Env, cmd.Dir = env.Vars, env.WorkDir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot load the busybox image: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// tearDown ends what a script left running and deletes its files, those of subordinate ids too.
+func tearDown(vars []string, run string) {
+	sh := func(script string) {
+		cmd := exec.Command("sh", "-c", script)
+		cmd.Env = vars
+		_ = cmd.Run()
+	}
+	sh(`export HOME=${DATA%/.local/share/skiff} XDG_RUNTIME_DIR=` + run + `
+		ids=$($SKIFF ps -aq 2>/dev/null) && test -n "$ids" && timeout 20 $SKIFF rm -f -v $ids
+		timeout 20 $SKIFF unshare sh -c 'chmod -R u+rwX "$0"; rm -rf "$0"' "$DATA"
+		chmod -R u+rwX "$HOME" "$DATA"`)
+	_ = os.RemoveAll(run)
+}
+
+// condition answers the conditions of scripts beyond testscript's own.
+func condition(name string) (bool, error) {
+	switch {
+	case name == "full":
+		return os.Getenv("SKIFF_E2E_FULL") != "", nil
+	case name == "root":
+		return os.Getuid() == 0, nil
+	case name == "cgroup2":
+		_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+		return err == nil, nil
+	case name == "fuse":
+		f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+		if err == nil {
+			_ = f.Close()
+		}
+		_, noProgram := exec.LookPath("fuse-overlayfs")
+		return err == nil && noProgram == nil, nil
+	case strings.HasPrefix(name, "file:"):
+		_, err := os.Stat(strings.TrimPrefix(name, "file:"))
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
+}

@@ -1,0 +1,125 @@
+#!/bin/bash
+# Makes a Debian or Ubuntu machine ready to build and run skiff ("run") or to test it as well ("test"). Says each thing it does; does
+# nothing that is done already. Elsewhere it says what to install.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/lib.sh
+what=${1:-test}
+
+# Commands and the Debian packages that bring them.
+need_run='newuidmap:uidmap busybox:busybox-static tar:tar git:git make:make'
+need_test='docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc dpkg-deb:dpkg unzstd:zstd ip:iproute2 setpriv:util-linux'
+optional_bench='bwrap:bubblewrap crun:crun podman:podman'
+
+missing() {
+	local pair
+	for pair in $1; do
+		PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null 2>&1 || echo "${pair#*:}"
+	done
+}
+
+# the container's busybox must be static: a plain Debian busybox is not enough
+static_busybox() { ! ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>'; }
+
+apt_install() {
+	say "installing $*"
+	export DEBIAN_FRONTEND=noninteractive
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null >"$log" 2>&1 && return
+	say "updating the package lists"
+	as_root apt-get update -q </dev/null >"$log" 2>&1 || { tail -n 5 "$log" >&2; die "cannot update the package lists"; }
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null >"$log" 2>&1 ||
+		{ tail -n 5 "$log" >&2; return 1; }
+}
+
+packages() {
+	local list
+	list=$(missing "$need_run")
+	[ "$what" != test ] || list="$list $(missing "$need_test")"
+	if command -v busybox >/dev/null 2>&1 && ! static_busybox; then list="$list busybox-static"; fi
+	list=$(echo $list)
+	if [ -n "$list" ]; then
+		command -v apt-get >/dev/null 2>&1 || die "missing: $list (Debian's names). Install them with your package manager and try again"
+		# shellcheck disable=SC2086
+		apt_install $list || die "cannot install $list"
+	fi
+	if [ "$what" = bench ]; then
+		list=$(echo $(missing "$optional_bench"))
+		if [ -n "$list" ] && command -v apt-get >/dev/null 2>&1; then
+			# shellcheck disable=SC2086
+			apt_install $list || say "cannot install $list: they will be left out of the comparison"
+		fi
+	fi
+}
+
+# Go 1.21 and later fetch the version that go.mod names by themselves.
+toolchain() {
+	local version
+	if ! find_go; then
+		command -v apt-get >/dev/null 2>&1 || die "Go is missing: install it from https://go.dev/dl/ (1.21 or later) and try again"
+		apt_install golang-go ca-certificates || die "Go is missing: install it from https://go.dev/dl/ (1.21 or later) and try again"
+		find_go || die "Go is missing: install it from https://go.dev/dl/ (1.21 or later) and try again"
+	fi
+	version=$(cd / && GOTOOLCHAIN=local go env GOVERSION | sed 's/^go1\.\([0-9]*\).*/\1/')
+	[ "${version:-0}" -ge 21 ] || die "Go 1.$version is too old to build skiff: install 1.26 from https://go.dev/dl/ into /usr/local/go and try again"
+	[ -f go.mod ] && go version >/dev/null || die "cannot use Go: it is older than go.mod asks for and cannot fetch a newer one; install it from https://go.dev/dl/"
+}
+
+# On ordinary distributions udev opens these two to everybody.
+devices() {
+	local d
+	for d in /dev/fuse /dev/net/tun; do
+		if [ -c $d ] && [ "$(stat -c %a $d)" != 666 ]; then
+			say "opening $d to every user"
+			as_root chmod 666 $d
+		fi
+	done
+}
+
+# subordinate ids for a user: 65536 after the highest that is taken
+subordinate_ids() {
+	local user=$1 file next
+	for file in /etc/subuid /etc/subgid; do
+		grep -q "^\($user\|$(id -u "$user")\):" $file 2>/dev/null && continue
+		if command -v getsubids >/dev/null 2>&1; then
+			if [ $file = /etc/subuid ]; then getsubids "$user" >/dev/null 2>&1 && continue; else getsubids -g "$user" >/dev/null 2>&1 && continue; fi
+		fi
+		next=$(cat /etc/subuid /etc/subgid 2>/dev/null | awk -F: '$2+$3>n{n=$2+$3} END{print n<100000?100000:n}')
+		say "adding $user:$next:65536 to $file"
+		echo "$user:$next:65536" | as_root tee -a $file >/dev/null
+	done
+}
+
+user() {
+	local user
+	user=$(test_user)
+	if [ "$(id -u)" = 0 ]; then
+		[ "$what" != run ] || return 0 # root runs its containers itself
+		if ! id "$user" >/dev/null 2>&1; then
+			say "making the user $user, who runs the tests"
+			useradd --create-home --shell /bin/bash "$user"
+		fi
+	fi
+	subordinate_ids "$user"
+}
+
+# Ubuntu 24.04 and later let only programs with an AppArmor profile make user namespaces.
+userns() {
+	local f=/proc/sys/kernel/unprivileged_userns_clone
+	if [ -f $f ] && [ "$(cat $f)" = 0 ]; then
+		say "allowing unprivileged user namespaces (kernel.unprivileged_userns_clone=1)"
+		as_root sysctl -q -w kernel.unprivileged_userns_clone=1
+	fi
+	f=/proc/sys/kernel/apparmor_restrict_unprivileged_userns
+	if [ -f $f ] && [ "$(cat $f)" = 1 ]; then
+		say "lifting AppArmor's restriction of user namespaces until the next boot (kernel.apparmor_restrict_unprivileged_userns=0)"
+		as_root sysctl -q -w kernel.apparmor_restrict_unprivileged_userns=0
+	fi
+}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+packages
+toolchain
+user
+devices
+userns
