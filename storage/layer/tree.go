@@ -1,0 +1,146 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Delete removes a directory tree with everything that subordinate ids own and overlay's work directories of mode 000, without following links. A missing one is no error.
+func Delete(dir string) error {
+	err := os.RemoveAll(dir)
+	if err == nil || !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	// Inside the user namespace we may read any directory; outside, or for mode 000 without the capability, open them up first.
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
+		if d != nil && d.IsDir() {
+			_ = unix.Fchmodat(unix.AT_FDCWD, path, 0o700, unix.AT_SYMLINK_NOFOLLOW) // RemoveAll reports what stays
+		}
+		return nil
+	})
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("cannot delete %s: %w", dir, err)
+	}
+	return nil
+}
+
+// copyLayer puts one layer's files over what is in to: directories are merged, whiteouts (character device 0:0) remove, opaque directories replace.
+func copyLayer(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if old, err := os.Lstat(target); err == nil && (!old.IsDir() || opaque(path)) && rel != "." {
+				if err := os.RemoveAll(target); err != nil {
+					return err
+				}
+			}
+			if err := os.Mkdir(target, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+				return err
+			}
+			return copyMeta(path, target, &st)
+		}
+		if err := os.RemoveAll(target); err != nil {
+			return err
+		}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFCHR:
+			if st.Rdev == 0 {
+				return nil // a whiteout
+			}
+			return fmt.Errorf("%s is a device node", path)
+		case unix.S_IFLNK:
+			link, err := os.Readlink(path)
+			if err == nil {
+				err = os.Symlink(link, target)
+			}
+			if err != nil {
+				return err
+			}
+			return unix.Lchown(target, int(st.Uid), int(st.Gid))
+		case unix.S_IFREG:
+			if err := copyFile(path, target); err != nil {
+				return err
+			}
+		case unix.S_IFIFO:
+			if err := unix.Mkfifo(target, 0o600); err != nil {
+				return err
+			}
+		default:
+			return nil // sockets mean nothing without their process
+		}
+		return copyMeta(path, target, &st)
+	})
+}
+
+func opaque(dir string) bool {
+	var b [2]byte
+	for _, name := range []string{"user.overlay.opaque", "trusted.overlay.opaque"} {
+		if n, err := unix.Lgetxattr(dir, name, b[:]); err == nil && n == 1 && b[0] == 'y' {
+			return true
+		}
+	}
+	return false
+}
+
+func copyFile(from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// copyMeta copies owner, mode, times and extended attributes.
+func copyMeta(from, to string, st *unix.Stat_t) error {
+	if err := unix.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	if err := unix.Chmod(to, st.Mode&0o7777); err != nil {
+		return err
+	}
+	names := make([]byte, 4096)
+	if n, err := unix.Llistxattr(from, names); err == nil {
+		for _, name := range splitNames(names[:n]) {
+			value := make([]byte, 65536)
+			if n, err := unix.Lgetxattr(from, name, value); err == nil {
+				if err := unix.Lsetxattr(to, name, value[:n], 0); err != nil && !errors.Is(err, unix.ENOTSUP) && !errors.Is(err, unix.EPERM) {
+					return err
+				}
+			}
+		}
+	}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, to, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func splitNames(list []byte) (names []string) {
+	for start, i := 0, 0; i < len(list); i++ {
+		if list[i] == 0 {
+			names = append(names, string(list[start:i]))
+			start = i + 1
+		}
+	}
+	return names
+}
