@@ -1,7 +1,23 @@
 // Package volume is named volumes: directories under <data>/volumes that outlive containers.
+//
+// Making and listing run anywhere; Remove runs inside the user namespace, since files belong to subordinate ids.
 package volume
 
-import "time"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skiff-containers/skiff/storage/disk"
+)
+
+// Version is the version of volume.json.
+const Version = 1
 
 // Volume is volumes/<name>/volume.json; its files are in volumes/<name>/_data.
 type Volume struct {
@@ -12,26 +28,165 @@ type Volume struct {
 	Labels     map[string]string `json:"labels,omitzero"`
 	Options    map[string]string `json:"options,omitzero"`
 	Anonymous  bool              `json:"anonymous,omitzero"`
-	Mountpoint string            `json:"-"`
+	Mountpoint string            `json:"-"` // the directory of its files
 }
 
 // Errors tested with errors.Is.
-var ErrNotFound, ErrExists, ErrInUse error
+var (
+	ErrNotFound = errors.New("no such volume")
+	ErrExists   = errors.New("the volume exists with another driver")
+	ErrInUse    = errors.New("the volume is in use")
+)
+
+const (
+	metaFile  = "volume.json"
+	dataDir   = "_data"
+	freshFile = "fresh" // there until the volume has been filled from an image
+)
 
 // Set is <data>/volumes.
 type Set struct{ dir string }
 
-// Open names the set under a data directory.
-func Open(data string) *Set { return &Set{dir: data + "/volumes"} }
+// Open names the set under a data directory; nothing is made until a volume is.
+func Open(data string) *Set { return &Set{dir: filepath.Join(data, "volumes")} }
 
-// Create makes a volume; an existing one of the same name and driver is returned with created false.
-func (s *Set) Create(v Volume) (vol *Volume, created bool, err error) { panic("stub") }
-func (s *Set) Find(name string) (*Volume, error)                      { panic("stub") }
-func (s *Set) List() ([]*Volume, error)                               { panic("stub") }
+// CheckName says whether a name may be one of a volume (Docker's rule).
+func CheckName(name string) error {
+	ok := name != "" && len(name) <= 255
+	for i, r := range name {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		ok = ok && (letter || i > 0 && (r == '_' || r == '.' || r == '-'))
+	}
+	if !ok {
+		return fmt.Errorf("invalid volume name %q: it takes a-z A-Z 0-9 _ . - and begins with a letter or digit; a host directory must be an absolute path", name)
+	}
+	return nil
+}
 
-// Remove deletes a volume and its files; inside the user namespace.
-func (s *Set) Remove(name string) error { panic("stub") }
+// Create makes a volume; an existing one of the same name and driver is returned with created false. It is made aside and renamed, so a
+// volume that can be seen is whole.
+func (s *Set) Create(v Volume) (vol *Volume, created bool, err error) {
+	if err := CheckName(v.Name); err != nil {
+		return nil, false, err
+	}
+	if v.Driver == "" {
+		v.Driver = "local"
+	}
+	if v.Driver != "local" {
+		return nil, false, fmt.Errorf("cannot create volume %s: no volume driver %q; there is local", v.Name, v.Driver)
+	}
+	if len(v.Options) > 0 {
+		return nil, false, fmt.Errorf("cannot create volume %s: the local driver takes no options here (mounting %v needs root)", v.Name, v.Options)
+	}
+	if old, err := s.Find(v.Name); err == nil {
+		return old, false, nil
+	} else if !errors.Is(err, ErrNotFound) {
+		return nil, false, err
+	}
+	v.Version, v.Created = Version, time.Now().UTC()
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, false, fmt.Errorf("cannot create volume %s: %w", v.Name, err)
+	}
+	temp, err := os.MkdirTemp(s.dir, ".tmp-")
+	if err != nil {
+		return nil, false, fmt.Errorf("cannot create volume %s: %w", v.Name, err)
+	}
+	data, err := json.Marshal(v)
+	if err == nil {
+		err = errors.Join(os.Mkdir(filepath.Join(temp, dataDir), 0o755), os.WriteFile(filepath.Join(temp, freshFile), nil, 0o600),
+			disk.WriteFile(filepath.Join(temp, metaFile), data, 0o600, disk.Durable))
+	}
+	if err == nil {
+		err = os.Rename(temp, filepath.Join(s.dir, v.Name))
+	}
+	if err != nil {
+		err = errors.Join(fmt.Errorf("cannot create volume %s: %w", v.Name, err), os.RemoveAll(temp))
+		if old, findErr := s.Find(v.Name); findErr == nil {
+			return old, false, nil // somebody else was faster
+		}
+		return nil, false, err
+	}
+	vol, err = s.Find(v.Name)
+	return vol, true, err
+}
 
-// NeedsCopy says whether the volume has never been filled or used; MarkFilled ends that. Filling is package run's.
-func (s *Set) NeedsCopy(name string) (bool, error) { panic("stub") }
-func (s *Set) MarkFilled(name string) error        { panic("stub") }
+// Find reads one volume.
+func (s *Set) Find(name string) (*Volume, error) {
+	if CheckName(name) != nil {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, name)
+	}
+	data, err := os.ReadFile(filepath.Join(s.dir, name, metaFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, name)
+	}
+	v := &Volume{}
+	if err == nil {
+		err = json.Unmarshal(data, v)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read volume %s: %w", name, err)
+	}
+	v.Name, v.Mountpoint = name, filepath.Join(s.dir, name, dataDir)
+	return v, nil
+}
+
+// List reads all volumes, by name. Those that cannot be read are joined in the error, beside the good ones.
+func (s *Set) List() ([]*Volume, error) {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot list volumes: %w", err)
+	}
+	var all []*Volume
+	var errs []error
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		v, err := s.Find(e.Name())
+		if err == nil {
+			all = append(all, v)
+		} else if !errors.Is(err, ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Volume) int { return strings.Compare(a.Name, b.Name) })
+	return all, errors.Join(errs...)
+}
+
+// Remove deletes a volume and its files: aside first, so that it is gone at once or not at all. Inside the user namespace.
+func (s *Set) Remove(name string) error {
+	if _, err := s.Find(name); err != nil {
+		return err
+	}
+	aside, err := os.MkdirTemp(s.dir, ".rm-")
+	if err == nil {
+		err = os.Rename(filepath.Join(s.dir, name), filepath.Join(aside, name))
+	}
+	if err == nil {
+		err = os.RemoveAll(aside)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove volume %s: %w", name, err)
+	}
+	return nil
+}
+
+// NeedsCopy says whether the volume has never been filled from an image or used; MarkFilled ends that. Filling is package run's.
+func (s *Set) NeedsCopy(name string) (bool, error) {
+	_, err := os.Stat(filepath.Join(s.dir, name, freshFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// MarkFilled says that the volume is in use from now on.
+func (s *Set) MarkFilled(name string) error {
+	if err := os.Remove(filepath.Join(s.dir, name, freshFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot mark volume %s: %w", name, err)
+	}
+	return nil
+}
