@@ -1,0 +1,112 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// ParsePort reads the argument of -p: [[IP:][HOST]:]CONTAINER[/PROTOCOL], with ranges. As many ports as the container's range has come back as one Port.
+func ParsePort(s string) (Port, error) {
+	bad := func(why string) (Port, error) {
+		return Port{}, fmt.Errorf("invalid port %q: %s; write such as 8080:80, 127.0.0.1:8080:80/tcp or 7000-7009:7000-7009/udp", s, why)
+	}
+	p := Port{Protocol: "tcp"}
+	text, protocol, has := strings.Cut(s, "/")
+	if has {
+		p.Protocol = strings.ToLower(protocol)
+	}
+	if p.Protocol != "tcp" && p.Protocol != "udp" && p.Protocol != "sctp" {
+		return bad("the protocol is tcp, udp or sctp")
+	}
+	container, rest := text, ""
+	if i := strings.LastIndexByte(text, ':'); i >= 0 {
+		container, rest = text[i+1:], text[:i]
+	}
+	host := rest
+	if i := strings.LastIndexByte(rest, ':'); i >= 0 {
+		host = rest[i+1:]
+		ip := strings.TrimSuffix(strings.TrimPrefix(rest[:i], "["), "]")
+		if ip != "" {
+			addr, err := netip.ParseAddr(ip)
+			if err != nil {
+				return bad(fmt.Sprintf("%q is not an address", ip))
+			}
+			p.HostIP = addr.String()
+		}
+	}
+	first, last, ok := portRange(container)
+	if !ok {
+		return bad("the container's port is a number from 1 to 65535")
+	}
+	p.Container = first
+	if n := last - first + 1; n > 1 {
+		p.Count = n
+	}
+	if host != "" {
+		hostFirst, hostLast, ok := portRange(host)
+		if !ok {
+			return bad("the host's port is a number from 1 to 65535")
+		}
+		p.Host = hostFirst
+		switch {
+		case hostLast-hostFirst == last-first:
+		case first == last:
+			p.HostEnd = hostLast
+		default:
+			return bad("the ranges have different lengths")
+		}
+	}
+	return p, nil
+}
+
+// ParseExpose reads PORT[-PORT][/PROTOCOL] and returns it with its protocol.
+func ParseExpose(s string) (string, error) {
+	ports, protocol, has := strings.Cut(s, "/")
+	if !has {
+		protocol = "tcp"
+	}
+	if _, _, ok := portRange(ports); !ok || protocol != "tcp" && protocol != "udp" && protocol != "sctp" {
+		return "", fmt.Errorf("invalid port to expose %q: write such as 80, 53/udp or 7000-7009/tcp", s)
+	}
+	return ports + "/" + protocol, nil
+}
+
+func portRange(s string) (first, last uint16, ok bool) {
+	a, b, two := strings.Cut(s, "-")
+	if !two {
+		b = a
+	}
+	x, err1 := strconv.ParseUint(a, 10, 16)
+	y, err2 := strconv.ParseUint(b, 10, 16)
+	return uint16(x), uint16(y), err1 == nil && err2 == nil && x > 0 && y >= x
+}
+
+// ParseHost reads --add-host: NAME:IP or NAME=IP; the IP may be host-gateway.
+func ParseHost(s string) (Host, error) {
+	i := strings.IndexAny(s, "=:")
+	if i > 0 {
+		h := Host{Name: s[:i], IP: strings.TrimSuffix(strings.TrimPrefix(s[i+1:], "["), "]")}
+		if _, err := netip.ParseAddr(h.IP); err == nil || h.IP == "host-gateway" {
+			if !strings.ContainsAny(h.Name, " \t\n") {
+				return h, nil
+			}
+		}
+	}
+	return Host{}, fmt.Errorf("invalid host %q: write NAME:IP, such as db:10.0.0.5", s)
+}
+
+// ParseNetwork checks --network.
+func ParseNetwork(s string) (string, error) {
+	name, id, _ := strings.Cut(s, ":")
+	switch {
+	case s == "host", s == "none", name == "container" && id != "":
+		return s, nil
+	case s == "", s == "default":
+		return "", nil
+	case s == "bridge":
+		return "", fmt.Errorf("network %q is not part of this version; there are host, none and container:NAME", s)
+	}
+	return "", fmt.Errorf("no network %q: there are host, none and container:NAME", s)
+}
