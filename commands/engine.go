@@ -22,6 +22,7 @@ func heavyVerbs() []heavyVerb {
 		{"rmi", "Remove one or more images", "IMAGE [IMAGE...]", ""},
 		{"save", "Save one or more images to a tar archive (streamed to standard output by default)", "IMAGE [IMAGE...]", ""},
 		{"tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", ""},
+		{"image prune", "Remove unused images", "", ""},
 		{"image reindex", "Write the list of images anew from the store", "", "Needed only after files were changed behind skiff's back."},
 	}
 }

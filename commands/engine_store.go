@@ -58,9 +58,10 @@ func accessOf(c *cli.Context) pull.Access {
 // operands checks how many there are, in Docker's words.
 func operands(cmd *cli.Command, least, most int) cli.BeforeFunc {
 	v := verb{names: cmd.Name, least: least, most: most}
+	usage := usageLine(v, cmd)
 	return func(c *cli.Context) error {
 		if text := v.count(c.NArg()); text != "" {
-			return &usageError{text: text, verb: v.name(), usage: usageLine(v, cmd), code: exitFailed}
+			return &usageError{text: text, verb: v.name(), usage: usage, code: exitFailed}
 		}
 		return nil
 	}

@@ -38,6 +38,8 @@ func engineCommands() []*cli.Command {
 			saveCommand(cmd)
 		case "tag":
 			tagCommand(cmd)
+		case "image prune":
+			imagePruneCommand(cmd)
 		case "image reindex":
 			reindexCommand(cmd)
 		}

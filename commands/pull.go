@@ -17,6 +17,7 @@ func pullCommand(cmd *cli.Command) {
 		option{"all-tags", "a", "", "Download all tagged images in the repository", ""},
 		option{"disable-content-trust", "", "", "Accepted for compatibility: signatures are the policy file's matter", ""},
 		option{"platform", "", "string", "Take the image for this platform (OS/ARCH[/VARIANT])", ""},
+		option{"policy", "", "string", "When to download: always, or missing (only what is not there)", "always"},
 		option{"quiet", "q", "", "Suppress the progress", ""},
 		option{"signature-policy", "", "string", "Path of the signature policy, instead of the user's or the system's", ""},
 	}, accessFlags()...)
@@ -26,7 +27,21 @@ func pullCommand(cmd *cli.Command) {
 		if err != nil {
 			return err
 		}
+		policy := c.String("policy")
+		if policy != "always" && policy != "missing" {
+			return &usageError{text: fmt.Sprintf("invalid argument %q for \"--policy\" flag: must be always or missing", policy), verb: "pull", code: exitOurs}
+		}
 		return withStore(c, func(s *storage.Store, records *record.Store) error {
+			if policy == "missing" {
+				id, err := s.Present(c.Args().First())
+				if err != nil {
+					return err
+				}
+				if id != "" {
+					_, err = fmt.Fprintln(c.App.Writer, id)
+					return err
+				}
+			}
 			tell, end := progress(streamsOf(c).Err, "Pulling", c.Bool("quiet"))
 			done, err := pull.Pull(c.Context, s, c.Args().First(), pull.Options{
 				Access: accessOf(c), Platform: platform, AllTags: c.Bool("all-tags"), Progress: tell,

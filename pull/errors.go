@@ -40,7 +40,10 @@ func explain(ctx context.Context, doing, object, registry string, err error) err
 	case ctx.Err() != nil:
 		return &Error{What: fmt.Sprintf("cannot %s %s: interrupted", doing, object), Err: context.Cause(ctx)}
 	}
-	why, hint, kind := diagnose(object, registry, err)
+	why, hint, kind := diagnose(registry, err)
+	if doing == "import" && strings.Contains(err.Error(), "invalid tar header") {
+		why, hint, kind = "it is not a tar archive", "import reads the archive of a root file system, plain or compressed", ErrNotArchive
+	}
 	if kind == nil {
 		kind = err
 	}
@@ -49,7 +52,7 @@ func explain(ctx context.Context, doing, object, registry string, err error) err
 
 // diagnose says why, what to do, and which of this package's errors it is. The library gives few types and many sentences, so most is told
 // by the sentence.
-func diagnose(object, registry string, err error) (why, hint string, kind error) {
+func diagnose(registry string, err error) (why, hint string, kind error) {
 	text := oneLine(err)
 	says := func(parts ...string) bool {
 		for _, p := range parts {
@@ -68,6 +71,8 @@ func diagnose(object, registry string, err error) (why, hint string, kind error)
 		return "access refused by " + registry + " (or no such image)", "log in with `skiff login " + registry + "`", ErrUnauthorized
 	case says("manifest unknown", "name unknown", "404 (Not Found)", "NAME_UNKNOWN"):
 		return "no such image in " + registry, "check the name and the tag", ErrNotFound
+	case says("blob unknown"):
+		return "a layer of it is missing in " + registry, "push it there again", ErrNotFound
 	case errors.As(err, &lookup):
 		return "cannot find the host " + lookup.Name, "check the name and the network", ErrUnreachable
 	case says("connection refused"):
@@ -75,7 +80,7 @@ func diagnose(object, registry string, err error) (why, hint string, kind error)
 	case says("server gave HTTP response to HTTPS client"):
 		return registry + " speaks plain HTTP", "mark it insecure in registries.conf, or use --tls-verify=false", ErrUnreachable
 	case says("x509:", "tls: failed to verify"):
-		return "the certificate of " + registry + " cannot be verified: " + last(text, "x509: "),
+		return "the certificate of " + registry + " cannot be verified: " + certificate(text),
 			"put its CA into ~/.config/containers/certs.d/" + registry + "/ca.crt, or use --tls-verify=false", ErrUnreachable
 	case says("i/o timeout", "TLS handshake timeout", "no route to host", "network is unreachable", "connection reset by peer"):
 		return "cannot reach " + registry + ": " + last(text, ": "), "check the network", ErrUnreachable
@@ -104,6 +109,13 @@ func last(text, separator string) string {
 		return text[i+len(separator):]
 	}
 	return text
+}
+
+// certificate is what is wrong with one, without the guesses that follow.
+func certificate(text string) string {
+	_, why, _ := strings.Cut(text, "x509: ")
+	why, _, _ = strings.Cut(why, " (possibly")
+	return why
 }
 
 // oneLine flattens an error's text.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ func Import(ctx context.Context, s *storage.Store, source string, in io.Reader, 
 	defer unlock() //nolint:errcheck // closes a descriptor
 	body, err := openSource(ctx, source, in)
 	if err != nil {
-		return "", explain(ctx, "import", source, "", err)
+		return "", explain(ctx, "import", source, hostOf(source), err)
 	}
 	defer body.Close()
 	layer, err := s.PutLayer("", reader{ctx, body})
@@ -56,6 +57,15 @@ func Import(ctx context.Context, s *storage.Store, source string, in io.Reader, 
 		return "", errors.Join(explain(ctx, "import", source, "", err), s.DropLayer(layer))
 	}
 	return id, nil
+}
+
+// hostOf is the host of a URL, "" for a file.
+func hostOf(source string) string {
+	u, err := url.Parse(source)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
 
 // openSource opens what is imported.

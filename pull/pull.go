@@ -73,18 +73,23 @@ func pullNamed(ctx context.Context, s *storage.Store, name string, o Options) ([
 		}
 	}
 	var done []Image
-	for _, one := range list {
+	var errs []error
+	for _, one := range list { // one tag's failure is not the others'
 		source, err := docker.NewReference(oneReference(one))
 		if err != nil {
 			return done, fmt.Errorf("cannot pull %s: %w", name, err)
 		}
 		img, err := pullOne(ctx, s, sys, source, one, o)
-		if err != nil {
-			return done, explain(ctx, "pull", reference.FamiliarString(one), reference.Domain(one), err)
+		if err == nil {
+			done = append(done, img)
+			continue
 		}
-		done = append(done, img)
+		errs = append(errs, explain(ctx, "pull", reference.FamiliarString(one), reference.Domain(one), err))
+		if ctx.Err() != nil {
+			break
+		}
 	}
-	return done, nil
+	return done, errors.Join(errs...)
 }
 
 // parseNamed normalises a registry image's name.

@@ -44,6 +44,8 @@ func explain(doing, object string, err error) error {
 	case errors.Is(err, os.ErrPermission):
 		e.What = fmt.Sprintf("cannot %s %s: permission denied", doing, object)
 		e.Help = "make the directory writable by its owner, or keep the data elsewhere with --root"
+	case errors.Is(err, os.ErrNotExist):
+		e.What = fmt.Sprintf("cannot %s %s: it does not exist", doing, object)
 	case errors.Is(err, storage.ErrImageUnknown):
 		e.Err = ErrNotFound
 	}

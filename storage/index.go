@@ -48,7 +48,7 @@ func (s *Store) reconcile(all bool) error {
 		gone[img.ID] = true
 	}
 	var errs []error
-	for _, img := range stored {
+	for _, img := range merged(stored) {
 		if !indexable(&img) {
 			continue
 		}
@@ -61,6 +61,24 @@ func (s *Store) reconcile(all bool) error {
 		errs = append(errs, s.Index.Delete(id))
 	}
 	return errors.Join(errs...)
+}
+
+// merged makes one of an image that is in an additional store and, because it got a name there, in the user's own as well.
+func merged(stored []storage.Image) []storage.Image {
+	at := make(map[string]int, len(stored))
+	list := stored[:0:0]
+	for _, img := range stored {
+		i, seen := at[img.ID]
+		if !seen {
+			at[img.ID] = len(list)
+			list = append(list, img)
+			continue
+		}
+		both := &list[i]
+		both.Names = slices.Concat(both.Names, img.Names)
+		both.Digests = slices.Concat(both.Digests, img.Digests)
+	}
+	return list
 }
 
 // indexable leaves out what is no image of a container: records without a configuration, such as bare manifest lists.

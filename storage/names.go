@@ -17,6 +17,21 @@ func (s *Store) Find(name string) (*image.Image, error) {
 	return img, err
 }
 
+// Present is the id of an image that is there under what a user typed, or "". Unlike Find it knows also what is not in the index yet: an
+// additional store's images, or those of a command that was killed before it could write them there.
+func (s *Store) Present(name string) (string, error) {
+	if err := s.Reconcile(); err != nil {
+		return "", err
+	}
+	img, err := s.Find(name)
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
+	} else if err != nil {
+		return "", err
+	}
+	return img.ID, nil
+}
+
 func noSuchImage(name string) error {
 	return &Error{
 		What: "no such image: " + name, Err: ErrNotFound,

@@ -70,6 +70,44 @@ func (s *Store) Remove(name string, o RemoveOptions) (done []Removed, err error)
 	return append(done, deleted...), err
 }
 
+// Reclaim is Remove that also says how many bytes of layers went with it.
+func (s *Store) Reclaim(name string, o RemoveOptions) ([]Removed, int64, error) {
+	before, err := s.layerBytes()
+	if err != nil {
+		return nil, 0, err
+	}
+	done, err := s.Remove(name, o)
+	after, sizeErr := s.layerBytes()
+	return done, before - after, errors.Join(err, sizeErr)
+}
+
+// Sweep deletes layers that no image uses, and says how many bytes they had.
+func (s *Store) Sweep() (int64, error) {
+	before, err := s.layerBytes()
+	if err != nil {
+		return 0, err
+	}
+	if err := s.sweepLayers(); err != nil {
+		return 0, err
+	}
+	after, err := s.layerBytes()
+	return before - after, err
+}
+
+// layerBytes is the size of all unpacked layers.
+func (s *Store) layerBytes() (total int64, err error) {
+	layers, err := s.lib.Layers()
+	if err != nil {
+		return 0, explain("list the layers of", s.data, err)
+	}
+	for _, l := range layers {
+		if !l.ReadOnly {
+			total += max(l.UncompressedSize, 0)
+		}
+	}
+	return total, nil
+}
+
 // typed are those of an image's names that the user's word means; none when it is an id or a digest.
 func typed(word string, names []string) []string {
 	r, err := ref.Parse(word)
