@@ -27,19 +27,19 @@ func writeBusybox(path string) error {
 	return os.WriteFile(path, archive, 0o644)
 }
 
-// makeBusybox is an image of two layers out of the machine's static busybox, with the users and groups that the scripts name.
-func makeBusybox() ([]byte, error) {
+// busyboxTree is the machine's static busybox with the users and groups that the scripts name.
+func busyboxTree() (tree, error) {
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the test image: %w (Debian: busybox-static)", err)
+		return tree{}, fmt.Errorf("cannot make the test image: %w (Debian: busybox-static)", err)
 	}
 	binary, err := os.ReadFile(busybox)
 	if err != nil {
-		return nil, err
+		return tree{}, err
 	}
 	applets, err := exec.Command(busybox, "--list").Output()
 	if err != nil {
-		return nil, err
+		return tree{}, err
 	}
 	base := tree{
 		dirs: []string{"bin", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "usr", "usr/bin", "var", "var/www"},
@@ -54,6 +54,15 @@ func makeBusybox() ([]byte, error) {
 		if string(name) != "busybox" {
 			base.links["bin/"+string(name)] = "busybox"
 		}
+	}
+	return base, nil
+}
+
+// makeBusybox is an image of two layers.
+func makeBusybox() ([]byte, error) {
+	base, err := busyboxTree()
+	if err != nil {
+		return nil, err
 	}
 	top := tree{
 		dirs:  []string{"data"},

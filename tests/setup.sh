@@ -8,7 +8,7 @@ what=${1:-test}
 
 # Commands and the Debian packages that bring them.
 need_run='newuidmap:uidmap busybox:busybox-static tar:tar git:git make:make'
-need_test='docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc dpkg-deb:dpkg unzstd:zstd ip:iproute2 setpriv:util-linux'
+need_test='docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc dpkg-deb:dpkg setpriv:util-linux'
 optional_bench='bwrap:bubblewrap crun:crun podman:podman'
 
 missing() {

@@ -1,0 +1,15 @@
+#!/bin/bash
+# make bench: the program just built beside bubblewrap, crun, runc and podman, as the unprivileged user. ROUNDS (default 31).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/lib.sh
+tests/setup.sh bench
+find_go || die "Go is missing: install it from https://go.dev/dl/"
+pair=$(mktemp -d /tmp/skiff-bench.XXXXXX)
+trap 'rm -rf "$pair"' EXIT
+chmod 755 "$pair"
+cp -r bin libexec "$pair"
+export SKIFF_E2E_PAIR=$pair SKIFF_BENCH=${ROUNDS:-31}
+as_user=()
+[ "$(id -u)" != 0 ] || as_user=(-exec "$PWD/tests/as-test-user.sh")
+go test -v -count=1 -timeout 30m "${as_user[@]}" -run '^TestBench$' ./tests
