@@ -35,8 +35,8 @@ func floors() map[string]int {
 // sameFloor are the pairs of one floor where the first may import the second, each with its reason.
 func sameFloor() map[[2]string]string {
 	return map[[2]string]string{
-		{"run/userns", "run/fork"}: "joining a namespace is a fork that is a list of system calls",
-		{"run/oci", "run/fork"}:    "likewise (fork is a floor below)",
+		{"run/userns", "run/fork"}:     "joining a namespace is a fork that is a list of system calls",
+		{"run/userns", "storage/disk"}: "making the namespace is done under a lock",
 	}
 }
 
