@@ -155,8 +155,8 @@ var debianTar = sync.OnceValues(func() (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	// Without a mirror mmdebstrap takes the machine's own sources; _apt's sandbox needs ids that a test user may not have.
-	cmd := exec.Command("mmdebstrap", "--mode=unshare", "--variant=minbase", "--skip=cleanup/apt/lists", hostSuite(), path+".part")
+	// The suite is the machine's: mmdebstrap then takes the machine's own sources.
+	cmd := exec.Command("mmdebstrap", "--mode=unshare", "--variant=minbase", hostSuite(), path+".part")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, out)
 	}

@@ -53,6 +53,7 @@ if [ "$part" = all ] || [ "$part" = unit ]; then
 fi
 if [ "$part" = all ] || [ "$part" = floors ]; then
 	go_test -count=1 -run 'TestFloors' ./tests
+	go_test "${as_user[@]}" -run TestScriptCommands ./tests
 fi
 if [ "$part" = all ] || [ "$part" = e2e ]; then
 	binaries
