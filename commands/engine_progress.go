@@ -20,7 +20,7 @@ func progress(w *os.File, doing string, quiet bool) (tell func(pull.Event), end 
 	switch {
 	case quiet:
 		return nil, func() {}
-	case isTerminal(w) && os.Getenv("TERM") != "dumb":
+	case isTerminal(w) && os.Getenv("TERM") != "dumb" && wide(w):
 		b := &bars{doing: doing, out: w, byBlob: map[string]*mpb.Bar{}}
 		return b.tell, b.end
 	}
@@ -115,4 +115,10 @@ func shortDigest(d string) string {
 		hex = d
 	}
 	return hex[:min(12, len(hex))]
+}
+
+// wide says whether a terminal has a width that bars can be drawn in; a serial line or a script's terminal may have none.
+func wide(w *os.File) bool {
+	_, cols := terminalSize(w)
+	return cols >= 20
 }

@@ -73,6 +73,12 @@ func diagnose(registry string, err error) (why, hint string, kind error) {
 		return "no such image in " + registry, "check the name and the tag", ErrNotFound
 	case says("blob unknown"):
 		return "a layer of it is missing in " + registry, "push it there again", ErrNotFound
+	case says(" is blocked in one of"):
+		return "registries.conf blocks " + registry, "see `blocked` in containers-registries.conf(5)", nil
+	case says("error getting credentials"):
+		why := last(text, "error getting credentials - err: ")
+		why, _, _ = strings.Cut(why, ", out: ")
+		return "the credential helper for " + registry + " fails: " + why, "see credHelpers and credsStore in the credentials file", nil
 	case errors.As(err, &lookup):
 		return "cannot find the host " + lookup.Name, "check the name and the network", ErrUnreachable
 	case says("connection refused"):

@@ -48,17 +48,39 @@ func (s *Store) reconcile(all bool) error {
 		gone[img.ID] = true
 	}
 	var errs []error
+	owner := map[string]string{} // of each name in the store
 	for _, img := range merged(stored) {
 		if !indexable(&img) {
 			continue
 		}
 		delete(gone, img.ID)
-		if err := s.write(&img, names[img.ID], all); err != nil {
-			errs = append(errs, err)
+		for _, name := range tagged(img.Names) {
+			owner[name] = img.ID
 		}
+		errs = append(errs, s.write(&img, all))
 	}
+	errs = append(errs, s.rename(names, owner))
 	for id := range gone {
 		errs = append(errs, s.Index.Delete(id))
+	}
+	return errors.Join(errs...)
+}
+
+// rename makes the index's names, by image, those of the store.
+func (s *Store) rename(names map[string][]string, owner map[string]string) error {
+	var errs []error
+	for id, list := range names {
+		for _, name := range list {
+			switch owner[name] {
+			case id:
+				delete(owner, name) // as it should be
+			case "":
+				errs = append(errs, s.Index.Untag(name))
+			}
+		}
+	}
+	for name, id := range owner {
+		errs = append(errs, s.Index.Tag(name, id))
 	}
 	return errors.Join(errs...)
 }
@@ -86,32 +108,18 @@ func indexable(img *storage.Image) bool {
 	return len(img.ID) == 64 && slices.Contains(img.BigDataNames, "sha256:"+img.ID)
 }
 
-// write brings one image's file and names up to date.
-func (s *Store) write(img *storage.Image, names []string, all bool) error {
+// write brings one image's file up to date.
+func (s *Store) write(img *storage.Image, all bool) error {
 	old, err := s.Index.Load(img.ID)
-	if err != nil || all || !slices.Equal(old.RepoDigests, repoDigests(img)) || !s.same(old, img) {
-		entry, err := s.entry(img)
-		if err != nil {
-			return err
-		}
-		if err := s.Index.Put(entry); err != nil {
-			return fmt.Errorf("cannot write image %s: %w", short(img.ID), err)
-		}
+	if err == nil && !all && slices.Equal(old.RepoDigests, repoDigests(img)) && s.same(old, img) {
+		return nil
 	}
-	tags := tagged(img.Names)
-	for _, name := range tags {
-		if !slices.Contains(names, name) {
-			if err := s.Index.Tag(name, img.ID); err != nil {
-				return fmt.Errorf("cannot write name %s: %w", name, err)
-			}
-		}
+	entry, err := s.entry(img)
+	if err != nil {
+		return err
 	}
-	for _, name := range names {
-		if !slices.Contains(tags, name) {
-			if err := s.Index.Untag(name); err != nil {
-				return fmt.Errorf("cannot remove name %s: %w", name, err)
-			}
-		}
+	if err := s.Index.Put(entry); err != nil {
+		return fmt.Errorf("cannot write image %s: %w", short(img.ID), err)
 	}
 	return nil
 }
