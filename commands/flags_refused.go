@@ -1,0 +1,69 @@
+package commands
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+)
+
+// refusal is a flag that cannot be honoured, and why.
+type refusal struct{ name, why string }
+
+func refusals() []refusal {
+	const (
+		bridge  = "it needs a bridge network, which this version does not have"
+		devices = "an unprivileged user cannot have the kernel apply it"
+		health  = "health checks are not part of this version"
+	)
+	return []refusal{
+		{"blkio-weight-device", devices},
+		{"cpu-rt-period", devices},
+		{"cpu-rt-runtime", devices},
+		{"device-cgroup-rule", devices},
+		{"device-read-bps", devices},
+		{"device-read-iops", devices},
+		{"device-write-bps", devices},
+		{"device-write-iops", devices},
+		{"gpus", "GPUs are not part of this version; a device can be given with --device"},
+		{"health-cmd", health},
+		{"health-interval", health},
+		{"health-retries", health},
+		{"health-start-interval", health},
+		{"health-start-period", health},
+		{"health-timeout", health},
+		{"ip", bridge},
+		{"ip6", bridge},
+		{"kernel-memory", "the kernel has no such limit any more"},
+		{"link", bridge},
+		{"link-local-ip", bridge},
+		{"mac-address", bridge},
+		{"network-alias", bridge},
+		{"storage-opt", "writable layers have no options"},
+		{"use-api-socket", "skiff has no daemon whose socket could be given"},
+	}
+}
+
+// refuse finds flags that cannot be honoured, by themselves or with the value given.
+func refuse(c *cli.Context) error {
+	for _, f := range refusals() {
+		if c.IsSet(f.name) {
+			return fmt.Errorf("cannot use --%s: %s", f.name, f.why)
+		}
+	}
+	if d := c.String("volume-driver"); d != "" && d != "local" {
+		return fmt.Errorf("cannot use --volume-driver %s: there is only the local driver", d)
+	}
+	if r := c.String("restart"); r != "" && r != "no" {
+		return fmt.Errorf("cannot use --restart %s: restart policies are not part of this version", r)
+	}
+	if u := c.String("userns"); u != "" && u != "host" {
+		return fmt.Errorf("cannot use --userns %s: every container is in your own user namespace (host)", u)
+	}
+	if n := c.String("memory-swappiness"); n != "" {
+		if v, err := strconv.Atoi(n); err != nil || v < -1 || v > 100 {
+			return fmt.Errorf("invalid argument %q for --memory-swappiness: it is 0 to 100", n)
+		}
+	}
+	return nil
+}

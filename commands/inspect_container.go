@@ -1,0 +1,192 @@
+package commands
+
+import (
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/skiff-containers/skiff/run"
+	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/storage/image"
+	"github.com/skiff-containers/skiff/storage/record"
+)
+
+// inspectedContainer is the JSON of a container, in the shape of Docker's API.
+type inspectedContainer struct {
+	ID              string `json:"Id"`
+	Created         string
+	Path            string
+	Args            []string
+	State           inspectedState
+	Image           string
+	ResolvConfPath  string
+	HostnamePath    string
+	HostsPath       string
+	LogPath         string
+	Name            string
+	RestartCount    int
+	Driver          string
+	Platform        string
+	MountLabel      string
+	ProcessLabel    string
+	AppArmorProfile string
+	ExecIDs         []string
+	HostConfig      inspectedHostConfig
+	SizeRw          *int64 `json:",omitempty"`
+	SizeRootFs      *int64 `json:",omitempty"`
+	Mounts          []inspectedMount
+	Config          inspectedConfig
+	NetworkSettings inspectedNetwork
+}
+
+type inspectedState struct {
+	Status     string
+	Running    bool
+	Paused     bool
+	Restarting bool
+	OOMKilled  bool
+	Dead       bool
+	Pid        int
+	ExitCode   int
+	Error      string
+	StartedAt  string
+	FinishedAt string
+}
+
+type inspectedMount struct {
+	Type        string
+	Name        string `json:",omitempty"`
+	Source      string
+	Destination string
+	Driver      string `json:",omitempty"`
+	Mode        string
+	RW          bool
+	Propagation string
+}
+
+type inspectedNetwork struct {
+	SandboxID  string
+	Ports      map[string][]inspectedBinding
+	IPAddress  string
+	Gateway    string
+	MacAddress string
+	Networks   map[string]inspectedEndpoint
+}
+
+type inspectedBinding struct{ HostIp, HostPort string } //nolint:revive // Docker's spelling, which templates use
+
+type inspectedEndpoint struct {
+	NetworkID, EndpointID, Gateway, IPAddress, MacAddress string
+	IPPrefixLen                                           int
+	Aliases                                               []string
+}
+
+func inspectContainer(h *run.Host, t run.Container, size bool) inspectedContainer {
+	img, err := h.Images.Load(t.ImageID)
+	if err != nil { // it may have been removed by force: what the record knows is shown
+		img = &image.Image{ID: t.ImageID}
+	}
+	dir := h.Records.Dir(t.ID)
+	c := inspectedContainer{
+		ID: t.ID, Created: stamp(t.Created), Path: t.Path, Args: orEmpty(t.Args), State: inspectState(t.Status),
+		Image: "sha256:" + t.ImageID, Name: "/" + t.Name, Driver: t.Layer, Platform: "linux",
+		ResolvConfPath: filepath.Join(dir, "bundle", "resolv.conf"), HostnamePath: filepath.Join(dir, "bundle", "hostname"),
+		HostsPath:  filepath.Join(dir, "bundle", "hosts"),
+		HostConfig: inspectHostConfig(t.Config), Mounts: inspectMounts(h, t.Container), Config: inspectConfig(t.Container, img),
+		NetworkSettings: inspectNetwork(t.Config),
+	}
+	if t.Config.LogDriver != "none" {
+		c.LogPath = filepath.Join(dir, "log")
+	}
+	if size {
+		own := layerSize(h, t.Container)
+		whole := own + img.Size
+		c.SizeRw, c.SizeRootFs = &own, &whole
+	}
+	return c
+}
+
+// stamp is a time as Docker writes it; the zero time is year one.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+func orEmpty(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+func inspectState(s record.Status) inspectedState {
+	var zero time.Time
+	st := inspectedState{Status: stateText(s), StartedAt: stamp(zero), FinishedAt: stamp(zero)}
+	if s.Started != nil {
+		st.StartedAt = stamp(s.Started.At)
+	}
+	if s.Exit != nil {
+		st.FinishedAt, st.ExitCode, st.OOMKilled, st.Error = stamp(s.Exit.At), s.Exit.Code, s.Exit.OOMKilled, s.Exit.Error
+	}
+	switch s.State {
+	case record.Running, record.Paused:
+		st.Running, st.Paused = true, s.State == record.Paused
+		st.ExitCode, st.Error, st.OOMKilled = 0, "", false
+		if s.Started != nil {
+			st.Pid = s.Started.Pid
+		}
+	case record.Restarting:
+		st.Restarting, st.Running = true, true
+	case record.Lost:
+		st.ExitCode, st.Error = 255, "lost: its monitor was killed or the machine went down"
+	}
+	return st
+}
+
+// inspectMounts lists volumes and binds; the volumes of a container are in its record, whoever asked for them.
+func inspectMounts(h *run.Host, t *record.Container) []inspectedMount {
+	mounts := []inspectedMount{}
+	asked := map[string]config.Mount{}
+	for _, m := range t.Config.Mounts {
+		asked[m.Target] = m
+		propagation := m.Propagation
+		if propagation == "" {
+			propagation = "rprivate"
+		}
+		switch m.Type {
+		case config.MountBind:
+			mounts = append(mounts, inspectedMount{
+				Type: "bind", Source: m.Source, Destination: m.Target, RW: !m.ReadOnly, Propagation: propagation,
+			})
+		case config.MountTmpfs:
+			mounts = append(mounts, inspectedMount{Type: "tmpfs", Destination: m.Target, RW: !m.ReadOnly})
+		}
+	}
+	for _, u := range t.Volumes {
+		m := inspectedMount{Type: "volume", Name: u.Name, Destination: u.Target, Driver: "local", RW: !asked[u.Target].ReadOnly}
+		if v, err := h.Volumes.Find(u.Name); err == nil {
+			m.Source, m.Driver = v.Mountpoint, v.Driver
+		}
+		mounts = append(mounts, m)
+	}
+	return mounts
+}
+
+func inspectNetwork(c config.Config) inspectedNetwork {
+	n := inspectedNetwork{Ports: portMap(c), Networks: map[string]inspectedEndpoint{networkName(c.Network): {}}}
+	return n
+}
+
+// portMap is published and exposed ports by "80/tcp".
+func portMap(c config.Config) map[string][]inspectedBinding {
+	ports := map[string][]inspectedBinding{}
+	for _, e := range c.Expose {
+		ports[e] = nil
+	}
+	eachPort(c.Ports, func(p config.Port) {
+		key := strconv.Itoa(int(p.Container)) + "/" + p.Protocol
+		binding := inspectedBinding{HostIp: p.HostIP}
+		if p.Host != 0 {
+			binding.HostPort = strconv.Itoa(int(p.Host))
+		}
+		ports[key] = append(ports[key], binding)
+	})
+	return ports
+}

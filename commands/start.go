@@ -1,0 +1,76 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/skiff-containers/skiff/run"
+)
+
+func detachKeysOption() cli.Flag {
+	return option{"detach-keys", "", "string", "Override the key sequence for detaching a container", defaultDetachKeys}
+}
+
+func startCommand() *cli.Command {
+	return &cli.Command{
+		Usage: "Start one or more stopped containers", ArgsUsage: "CONTAINER [CONTAINER...]",
+		Flags: []cli.Flag{
+			option{"attach", "a", "", "Attach STDOUT/STDERR and forward signals", ""},
+			detachKeysOption(),
+			option{"interactive", "i", "", "Attach container's STDIN", ""},
+			option{"sig-proxy", "", "", "Proxy received signals to the process", "true"},
+		},
+		Action: start,
+	}
+}
+
+func start(c *cli.Context) error {
+	attached := c.Bool("attach") || c.Bool("interactive")
+	if attached && c.NArg() > 1 {
+		return errors.New("cannot attach to several containers at once")
+	}
+	if !attached {
+		return eachContainer(c, func(h *run.Host, t run.Container) error { return startDetached(c.Context, h, t) })
+	}
+	h, err := hostOf(c)
+	if err != nil {
+		return err
+	}
+	t, err := h.Find(c.Context, c.Args().First())
+	if err != nil {
+		return err
+	}
+	v := conversationFor(c, t)
+	v.stdin = c.Bool("interactive") && t.Config.Interactive
+	if running(t) {
+		return v.hold(c.Context, func(s *run.Streams) (*run.Session, error) { return h.Attach(c.Context, t.Container, s, false) })
+	}
+	return v.hold(c.Context, func(s *run.Streams) (*run.Session, error) { return h.Start(c.Context, t.Container, s) })
+}
+
+// startDetached starts a container and leaves it to its monitor; one that runs is left alone.
+func startDetached(ctx context.Context, h *run.Host, t run.Container) error {
+	if running(t) {
+		return nil
+	}
+	session, err := h.Start(ctx, t.Container, nil)
+	if err != nil || session == nil {
+		return err
+	}
+	return session.Close()
+}
+
+// conversationFor is how a foreground verb talks to a container as it was created; the flags override.
+func conversationFor(c *cli.Context, t run.Container) conversation {
+	v := conversation{
+		streams: streamsOf(c), tty: t.Config.Tty, stdin: t.Config.Interactive,
+		detachKeys: first(t.Config.DetachKeys, defaultDetachKeys), sigProxy: c.Bool("sig-proxy"),
+	}
+	if slices.ContainsFunc(c.Command.Flags, func(f cli.Flag) bool { return f.Names()[0] == "detach-keys" }) && c.IsSet("detach-keys") {
+		v.detachKeys = c.String("detach-keys")
+	}
+	return v
+}

@@ -1,0 +1,108 @@
+package commands
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/run"
+	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/storage/record"
+)
+
+// stopFlags are stop's and restart's. --time is what --timeout was called before.
+func stopFlags() []cli.Flag {
+	return []cli.Flag{
+		option{"signal", "s", "string", "Signal to send to the container", ""},
+		option{"timeout", "t", "int", "Seconds to wait before killing the container (-1: for ever)", ""},
+		option{"time", "", "int", "The same as --timeout", ""},
+	}
+}
+
+func stopCommand() *cli.Command {
+	return &cli.Command{
+		Usage: "Stop one or more running containers", ArgsUsage: "CONTAINER [CONTAINER...]",
+		Flags: stopFlags(),
+		Action: func(c *cli.Context) error {
+			return eachContainer(c, func(h *run.Host, t run.Container) error { return stopOne(c, h, t) })
+		},
+	}
+}
+
+func restartCommand() *cli.Command {
+	return &cli.Command{
+		Usage: "Restart one or more containers", ArgsUsage: "CONTAINER [CONTAINER...]",
+		Flags: stopFlags(),
+		Action: func(c *cli.Context) error {
+			return eachContainer(c, func(h *run.Host, t run.Container) error {
+				if err := stopOne(c, h, t); err != nil {
+					return err
+				}
+				t.State = record.Exited
+				return startDetached(c.Context, h, t)
+			})
+		},
+	}
+}
+
+// stopOne stops a container; one that does not run is left alone.
+func stopOne(c *cli.Context, h *run.Host, t run.Container) error {
+	sig, err := signalNumber(first(c.String("signal"), t.Config.StopSignal))
+	if err != nil {
+		return err
+	}
+	seconds := 10
+	if t.Config.StopTimeout != nil {
+		seconds = *t.Config.StopTimeout
+	}
+	for _, name := range []string{"time", "timeout"} {
+		if s := c.String(name); s != "" {
+			if seconds, err = strconv.Atoi(s); err != nil {
+				return fmt.Errorf("invalid argument %q for --%s: %w", s, name, err)
+			}
+		}
+	}
+	if !running(t) {
+		return nil
+	}
+	return h.Stop(c.Context, t.Container, sig, time.Duration(seconds)*time.Second)
+}
+
+func killCommand() *cli.Command {
+	return &cli.Command{
+		Usage: "Kill one or more running containers", ArgsUsage: "CONTAINER [CONTAINER...]",
+		Flags: []cli.Flag{option{"signal", "s", "string", "Signal to send to the container", "KILL"}},
+		Action: func(c *cli.Context) error {
+			sig, err := signalNumber(c.String("signal"))
+			if err != nil {
+				return err
+			}
+			return eachContainer(c, func(h *run.Host, t run.Container) error {
+				if !running(t) {
+					return fmt.Errorf("cannot kill container %s: it is not running", t.Name)
+				}
+				return h.Kill(c.Context, t.Container, sig)
+			})
+		},
+	}
+}
+
+// running says whether a container has a living process.
+func running(t run.Container) bool {
+	return t.State == record.Running || t.State == record.Paused || t.State == record.Restarting
+}
+
+// signalNumber reads KILL, SIGKILL, 9 or RTMIN+3; "" is 0, which leaves the choice to the container's image.
+func signalNumber(s string) (unix.Signal, error) {
+	if s == "" {
+		return 0, nil
+	}
+	sig, err := config.ParseSignal(s)
+	if err != nil {
+		return 0, err
+	}
+	return sig, nil
+}

@@ -1,0 +1,25 @@
+// Command skiff runs containers without a daemon and without root.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/skiff-containers/skiff/commands"
+	"github.com/skiff-containers/skiff/run/stage"
+)
+
+// main says which of the program's lives this process is; each has its own argv[0] (see run/stage).
+func main() {
+	if commands.Reexecuted() {
+		return
+	}
+	ctx, streams := context.Background(), commands.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+	switch os.Args[0] {
+	case stage.Engine:
+		os.Exit(commands.EngineMain(ctx, os.Args, streams))
+	case commands.InsideStage:
+		os.Exit(commands.Main(ctx, commands.Inside, os.Args, streams))
+	}
+	os.Exit(commands.Main(ctx, commands.Front, os.Args, streams))
+}
