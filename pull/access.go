@@ -88,7 +88,7 @@ func loopback(domain string) bool {
 // policy reads the signature policy. Without one anywhere every image is accepted, as Docker does; a file that is there is obeyed.
 func (a Access) policy(sys *types.SystemContext) (*signature.PolicyContext, error) {
 	policy, err := signature.DefaultPolicy(sys)
-	if errors.Is(err, os.ErrNotExist) && a.Policy == "" {
+	if storage.NoConfigFile(err) && a.Policy == "" {
 		policy, err = &signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}}, nil
 	}
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sirupsen/logrus"
+	"go.podman.io/storage/pkg/configfile"
 	"go.podman.io/storage/pkg/reexec"
 	"golang.org/x/sys/unix"
 )
@@ -46,10 +47,16 @@ func Prepare() error {
 	}
 	os.Unsetenv("STORAGE_DRIVER")
 	os.Unsetenv("STORAGE_OPTS")
+	if os.Getenv("XDG_CONFIG_HOME") == "" { // set and empty would be the working directory to them
+		os.Unsetenv("XDG_CONFIG_HOME")
+	}
 	unix.Umask(0o022) // the modes in layers are the archives', not the user's
 	logrus.SetLevel(logrus.FatalLevel)
 	return nil
 }
+
+// NoConfigFile says whether an error of the libraries is that a configuration file is nowhere to be found.
+func NoConfigFile(err error) bool { return errors.Is(err, configfile.ErrConfigFileNotFound) }
 
 // Debug makes the libraries say on standard error what they do.
 func Debug() { logrus.SetLevel(logrus.DebugLevel) }
