@@ -107,7 +107,7 @@ func newBench(t *testing.T) *bench {
 	if err := os.Chmod(b.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	run, err := os.MkdirTemp("/tmp", "sk")
+	run, err := os.MkdirTemp("/tmp", "sk") //nolint:usetesting // sockets lie in it: the path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,8 @@ func (b *bench) bundle() error {
 	dir := filepath.Join(b.dir, "bundle")
 	cmd := exec.Command(runc, "spec", "--rootless")
 	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		return fmt.Errorf("runc spec: %w %s", err, out)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
@@ -256,7 +257,7 @@ func (b *bench) bundle() error {
 		return err
 	}
 	var spec map[string]any
-	if err := json.Unmarshal(text, &spec); err != nil {
+	if err = json.Unmarshal(text, &spec); err != nil {
 		return err
 	}
 	process := spec["process"].(map[string]any)

@@ -12,7 +12,7 @@ go vet -tags "$TAGS" ./...
 go vet -tags "$TAGS,front" . ./commands
 if command -v golangci-lint >/dev/null 2>&1; then
 	golangci-lint run
-elif GOFLAGS=-mod=mod go run "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$pinned" version >/dev/null 2>&1; then
+elif go run "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$pinned" version >/dev/null 2>&1; then
 	go run "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$pinned" run
 else
 	say "golangci-lint $pinned is neither installed nor to be fetched: only gofmt and go vet were run"

@@ -33,7 +33,7 @@ func cmdPty(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	master, slave, err := openPty()
 	ts.Check(err)
-	defer master.Close()
+	defer func() { _ = master.Close() }()
 	ts.Check(resize(master, 24, 80))
 	cmd := exec.Command(program, args[2:]...)
 	cmd.Dir, cmd.Env = ts.MkAbs("."), environment(ts)
@@ -114,7 +114,7 @@ func openPty() (master, slave *os.File, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot open /dev/ptmx: %w", err)
 	}
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+	if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
 		return nil, nil, err
 	}
 	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)

@@ -36,8 +36,8 @@ func cmdRegistry(ts *testscript.TestScript, _ bool, args []string) {
 	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s/data}, delete: {enabled: true}}\nhttp:\n  addr: localhost:%d\n", dir, port)
 	if secure {
 		ts.Check(writeCertificates(filepath.Join(dir, "certs")))
-		hash, err := bcrypt.GenerateFromPassword([]byte("s3cret"), bcrypt.MinCost)
-		ts.Check(err)
+		hash, hashErr := bcrypt.GenerateFromPassword([]byte("s3cret"), bcrypt.MinCost)
+		ts.Check(hashErr)
 		ts.Check(os.WriteFile(filepath.Join(dir, "htpasswd"), fmt.Appendf(nil, "alice:%s\n", hash), 0o644))
 		config += fmt.Sprintf("  tls: {certificate: %s/certs/server.pem, key: %s/certs/server.key}\nauth: {htpasswd: {realm: test, path: %s/htpasswd}}\n", dir, dir, dir)
 	}
@@ -62,7 +62,7 @@ func cmdRegistry(ts *testscript.TestScript, _ bool, args []string) {
 func freePort(ts *testscript.TestScript) int {
 	l, err := net.Listen("tcp", "localhost:0")
 	ts.Check(err)
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().(*net.TCPAddr).Port
 }
 
@@ -107,7 +107,7 @@ func writeCertificates(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "ca"), 0o755); err != nil {
+	if err = os.MkdirAll(filepath.Join(dir, "ca"), 0o755); err != nil {
 		return err
 	}
 	for name, block := range map[string]*pem.Block{
@@ -115,7 +115,7 @@ func writeCertificates(dir string) error {
 		"server.pem": {Type: "CERTIFICATE", Bytes: der},
 		"server.key": {Type: "EC PRIVATE KEY", Bytes: keyDER},
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+		if err = os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
 			return err
 		}
 	}
