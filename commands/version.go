@@ -25,16 +25,17 @@ func versionCommand() *cli.Command {
 
 // versionLine is what --version prints.
 func versionLine() string {
-	commit, _ := buildCommit()
-	return fmt.Sprintf("skiff version %s, build %s", Version, commit)
+	if commit, _ := buildCommit(); commit != "" {
+		return fmt.Sprintf("skiff version %s, build %s", Version, commit)
+	}
+	return "skiff version " + Version
 }
 
-// buildCommit is the commit the binary was built from and its time, where Go's linker wrote them down.
+// buildCommit is the commit the binary was built from and its time, where the build noted them.
 func buildCommit() (commit, at string) {
-	commit = "unknown"
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return commit, ""
+		return "", ""
 	}
 	for _, s := range info.Settings {
 		switch s.Key {
@@ -76,9 +77,20 @@ func printVersion(c *cli.Context) error {
 	v.Server.MinAPIVersion, v.Server.KernelVersion = "1.24", kernelVersion()
 	switch format := c.String("format"); format {
 	case "":
-		fmt.Fprintf(c.App.Writer, "skiff (no server: each command does its own work)\n"+
-			" Version:           %s\n API version:       %s\n Go version:        %s\n Git commit:        %s\n Built:             %s\n OS/Arch:           %s/%s\n Kernel:            %s\n",
-			Version, apiVersion, half.GoVersion, half.GitCommit, half.BuildTime, half.Os, half.Arch, v.Server.KernelVersion)
+		fmt.Fprintln(c.App.Writer, "skiff (no server: each command does its own work)")
+		for _, line := range [][2]string{
+			{"Version", Version},
+			{"API version", apiVersion},
+			{"Go version", half.GoVersion},
+			{"Git commit", half.GitCommit},
+			{"Built", half.BuildTime},
+			{"OS/Arch", half.Os + "/" + half.Arch},
+			{"Kernel", v.Server.KernelVersion},
+		} {
+			if line[1] != "" {
+				fmt.Fprintf(c.App.Writer, " %-18s %s\n", line[0]+":", line[1])
+			}
+		}
 		return nil
 	case "json":
 		return json.NewEncoder(c.App.Writer).Encode(v)

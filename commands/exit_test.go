@@ -1,0 +1,41 @@
+package commands
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/run/oci"
+)
+
+func TestReport(t *testing.T) {
+	missing := &oci.ExecError{Path: "frob", Step: "exec", Errno: unix.ENOENT}
+	denied := &oci.ExecError{Path: "/etc/passwd", Step: "exec", Errno: unix.EACCES}
+	tests := []struct {
+		name, verb string
+		err        error
+		code       int
+		text       string
+	}{
+		{name: "nothing", verb: "ps"},
+		{name: "a payload's code", verb: "run", err: exitCode(42), code: 42},
+		{name: "not found", verb: "run", err: fmt.Errorf("cannot start web: %w", missing), code: 127, text: "skiff: cannot start web: exec frob: no such file or directory\n"},
+		{name: "not executable", verb: "exec", err: fmt.Errorf("cannot start: %w", denied), code: 126, text: "skiff: cannot start: exec /etc/passwd: permission denied\n"},
+		{name: "ours", verb: "run", err: errors.New("no such image"), code: 125, text: "skiff: no such image\n"},
+		{name: "another verb", verb: "ps", err: errors.New("broken"), code: 1, text: "skiff: broken\n"},
+		{name: "hint", verb: "ps", err: fmt.Errorf("x: %w", hinted{errors.New("broken"), "mend it"}), code: 1, text: "skiff: x: broken\nhint: mend it\n"},
+		{name: "several", verb: "rm", err: errors.Join(errors.New("a"), errors.New("b")), code: 1, text: "skiff: a\nskiff: b\n"},
+		{name: "usage", verb: "run", err: &usageError{text: "unknown flag: --x", verb: "run", usage: "skiff run", code: 125}, code: 125, text: "skiff: unknown flag: --x\n\nUsage:  skiff run\n\nSee 'skiff run --help'.\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out strings.Builder
+			if code := report(&out, tt.verb, tt.err); code != tt.code || out.String() != tt.text {
+				t.Errorf("code %d %q, want %d %q", code, out.String(), tt.code, tt.text)
+			}
+		})
+	}
+}
