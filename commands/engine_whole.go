@@ -63,7 +63,7 @@ func Reexecuted() bool { return storage.Reexecuted() }
 
 // EngineMain runs an engine's command line inside the user namespace and returns the exit code.
 func EngineMain(ctx context.Context, args []string, s Streams) int {
-	if err := storage.Prepare(); err != nil {
+	if err := storage.Prepare(); err != nil && !asksForHelp(args) { // help is read outside as well
 		return report(s.Err, "", err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
