@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"github.com/skiff-containers/skiff/commands"
+	"github.com/skiff-containers/skiff/run"
+	"github.com/skiff-containers/skiff/run/monitor"
 	"github.com/skiff-containers/skiff/run/stage"
 )
 
@@ -16,6 +18,10 @@ func main() {
 	}
 	ctx, streams := context.Background(), commands.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
 	switch os.Args[0] {
+	case stage.Monitor:
+		os.Exit(monitor.Main(os.Args[1:]))
+	case stage.Sweep:
+		os.Exit(run.SweepMain(os.Args[1:]))
 	case stage.Engine:
 		os.Exit(commands.EngineMain(ctx, os.Args, streams))
 	case commands.InsideStage:

@@ -12,7 +12,6 @@
 //	rootfs.go      root, devices, masks, read-only paths, pivot
 //	process.go     what init and exec'd processes have in common: limits, ids, capabilities, seccomp, execve
 //	enter.go       Exec: one more process in a living container
-//	external.go    the same interface over an OCI runtime's binary (crun, runc, a path)
 //
 // Every path that an image or a container can influence is resolved beneath the root's descriptor with openat2(2) and
 // without magic links; mounts go to descriptors, not to paths (CVE-2021-30465, CVE-2025-31133, CVE-2025-52881).

@@ -75,3 +75,8 @@ func CapabilitySet(c config.Config) ([]string, error) {
 	slices.Sort(set)
 	return set, nil
 }
+
+// Privileged are the sets of `exec --privileged`: every capability.
+func Privileged() (*specs.LinuxCapabilities, error) {
+	return Capabilities(config.Config{Privileged: true})
+}

@@ -240,3 +240,20 @@ func hidden(c config.Config) (masked, readonly []string) {
 	masked = slices.DeleteFunc(slices.Concat(maskedPaths, c.Security.Mask), unmasked)
 	return masked, slices.DeleteFunc(slices.Clone(readonlyPaths), unmasked)
 }
+
+// ExecEnvironment is the environment of an exec'd process: the container's, TERM with a terminal, HOME of another user, then what was asked.
+func ExecEnvironment(base, asked []string, u User, otherUser, tty bool) []string {
+	env := slices.Clone(base)
+	if tty && !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "TERM=") }) {
+		env = append(env, "TERM=xterm")
+	}
+	if otherUser && u.Home != "" {
+		env = setEnv(env, "HOME", "HOME="+u.Home)
+	}
+	for _, e := range asked {
+		if name, _, ok := strings.Cut(e, "="); ok {
+			env = setEnv(env, name, e)
+		}
+	}
+	return env
+}

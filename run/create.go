@@ -1,0 +1,181 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/run/log"
+	"github.com/skiff-containers/skiff/run/oci"
+	"github.com/skiff-containers/skiff/run/spec"
+	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/image"
+	"github.com/skiff-containers/skiff/storage/record"
+	"github.com/skiff-containers/skiff/storage/ref"
+	"github.com/skiff-containers/skiff/storage/volume"
+)
+
+// Create records a container. Its image must be in the index (image.ErrNotFound otherwise); everything that can be refused now is.
+func (h *Host) Create(_ context.Context, c config.Config, name string) (*record.Container, error) {
+	if _, err := log.ParseOptions(c.LogDriver, c.LogOptions); err != nil {
+		return nil, err
+	}
+	if _, err := oci.For(c.Runtime); err != nil {
+		return nil, err
+	}
+	if _, err := spec.CapabilitySet(c); err != nil {
+		return nil, err
+	}
+	// Nobody removes the image between the look and the record.
+	lock, err := h.Images.Lock(disk.Shared)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Unlock()
+	id, fullName, err := h.Images.Resolve(c.Image)
+	if err != nil {
+		return nil, err
+	}
+	img, err := h.Images.Load(id)
+	if err != nil {
+		return nil, err
+	}
+	args, err := spec.Command(img, c)
+	if err != nil {
+		return nil, err
+	}
+	if c.StopSignal == "" {
+		c.StopSignal = img.Config.Config.StopSignal
+	}
+	r := &record.Container{Version: record.Version, ID: record.NewID(), Name: name, Created: time.Now().UTC(), ImageID: id, ImageName: c.Image,
+		Path: args[0], Args: args[1:], Layer: c.StorageDriver}
+	if fullName != "" {
+		if parsed, err := ref.Parse(fullName); err == nil {
+			r.ImageName = parsed.Familiar()
+		}
+	}
+	for _, share := range []*string{&c.Network, &c.Pid, &c.IPC} {
+		if err := h.resolveShare(share); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.inheritVolumes(&c); err != nil {
+		return nil, err
+	}
+	for _, target := range declaredVolumes(img, c) {
+		c.Mounts = append(c.Mounts, config.Mount{Type: config.MountVolume, Target: target})
+	}
+	if err := h.makeVolumes(r, c); err != nil {
+		return nil, err
+	}
+	r.Config = c
+	p, err := h.Records.Begin(r)
+	if err == nil {
+		if err = p.Commit(); err != nil {
+			err = errors.Join(err, p.Abort())
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, h.removeAnonymous(r))
+	}
+	h.emit(r, "create", nil)
+	return r, nil
+}
+
+// resolveShare turns container:NAME into container:ID, so that renaming changes nothing.
+func (h *Host) resolveShare(value *string) error {
+	const prefix = "container:"
+	if len(*value) <= len(prefix) || (*value)[:len(prefix)] != prefix {
+		return nil
+	}
+	other, err := h.Records.Find((*value)[len(prefix):])
+	if err != nil {
+		return err
+	}
+	*value = prefix + other.ID
+	return nil
+}
+
+// inheritVolumes adds the mounts of --volumes-from containers.
+func (h *Host) inheritVolumes(c *config.Config) error {
+	for _, from := range c.VolumesFrom {
+		name, mode := from, ""
+		if i := len(from) - 3; i > 0 && (from[i:] == ":ro" || from[i:] == ":rw") {
+			name, mode = from[:i], from[i+1:]
+		}
+		other, err := h.Records.Find(name)
+		if err != nil {
+			return fmt.Errorf("cannot take volumes from %s: %w", name, err)
+		}
+		for _, m := range other.Config.Mounts {
+			if m.Type == config.MountTmpfs || slices.ContainsFunc(c.Mounts, func(o config.Mount) bool { return path.Clean(o.Target) == path.Clean(m.Target) }) {
+				continue
+			}
+			for _, use := range other.Volumes {
+				if use.Target == path.Clean(m.Target) {
+					m.Source = use.Name
+				}
+			}
+			m.ReadOnly = m.ReadOnly || mode == "ro"
+			c.Mounts = append(c.Mounts, m)
+		}
+	}
+	return nil
+}
+
+// declaredVolumes are the image's VOLUMEs that the user has put nothing at.
+func declaredVolumes(img *image.Image, c config.Config) []string {
+	var targets []string
+	for target := range img.Config.Config.Volumes {
+		target = path.Join("/", target)
+		if !slices.ContainsFunc(c.Mounts, func(m config.Mount) bool { return path.Clean(m.Target) == target }) {
+			targets = append(targets, target)
+		}
+	}
+	slices.Sort(targets)
+	return targets
+}
+
+// makeVolumes makes the volumes that the container's mounts name, and anonymous ones.
+func (h *Host) makeVolumes(r *record.Container, c config.Config) error {
+	for _, m := range c.Mounts {
+		if m.Type != config.MountVolume {
+			continue
+		}
+		v := volume.Volume{Name: m.Source, Driver: m.Driver, Labels: m.Labels, Options: m.DriverOptions}
+		if v.Name == "" {
+			v.Name, v.Anonymous = record.NewID(), true
+		}
+		if _, _, err := h.Volumes.Create(v); err != nil {
+			return errors.Join(err, h.removeAnonymous(r))
+		}
+		if v.Anonymous {
+			r.Anonymous = append(r.Anonymous, v.Name)
+		}
+		r.Volumes = append(r.Volumes, record.VolumeUse{Name: v.Name, Target: path.Clean(m.Target)})
+	}
+	return nil
+}
+
+func (h *Host) removeAnonymous(r *record.Container) error {
+	var errs []error
+	for _, name := range r.Anonymous {
+		if err := h.Volumes.Remove(name); err != nil && !errors.Is(err, volume.ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// emit records an event of a container. One that cannot be written stops nothing.
+func (h *Host) emit(r *record.Container, action string, attributes map[string]string) {
+	all := map[string]string{"image": r.ImageName, "name": r.Name}
+	for k, v := range attributes {
+		all[k] = v
+	}
+	_ = h.Records.Emit(record.Event{Type: "container", Action: action, ID: r.ID, Attributes: all})
+}

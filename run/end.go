@@ -1,0 +1,213 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/run/stage"
+	"github.com/skiff-containers/skiff/run/userns"
+	"github.com/skiff-containers/skiff/storage/record"
+)
+
+// defaultStopTimeout is how long a process has after the stop signal.
+const defaultStopTimeout = 10 * time.Second
+
+// Stop sends the stop signal (sig, when 0 the container's own, else SIGTERM), and SIGKILL after the timeout (0: the container's own; negative: never). It returns when the container has ended; one that
+// does not run is no error.
+func (h *Host) Stop(ctx context.Context, c *record.Container, sig unix.Signal, timeout time.Duration) error {
+	if sig == 0 {
+		sig = unix.SIGTERM
+		if c.Config.StopSignal != "" {
+			var err error
+			if sig, err = config.ParseSignal(c.Config.StopSignal); err != nil {
+				return err
+			}
+		}
+	}
+	err := h.end(ctx, c, stage.Request{Op: stage.OpStop, Signal: int(sig), Timeout: timeout})
+	if errors.Is(err, ErrNotRunning) {
+		return nil
+	}
+	if err == nil {
+		h.emit(c, "stop", nil)
+	}
+	return err
+}
+
+// end sends a request that ends with the container and waits for that, and for the monitor's own end.
+func (h *Host) end(_ context.Context, c *record.Container, req stage.Request) error {
+	conn, err := h.dial(c)
+	if err != nil {
+		return err
+	}
+	s, err := open(conn, req, nil, func() (int, error) { return h.lost(c) })
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	_, err = s.Wait()
+	return err
+}
+
+// Kill sends a signal to the container's first process.
+func (h *Host) Kill(_ context.Context, c *record.Container, sig unix.Signal) error {
+	conn, err := h.dial(c)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.Send(stage.Request{Op: stage.OpSignal, Signal: int(sig)}); err != nil {
+		return err
+	}
+	var r stage.Reply
+	if _, err := conn.Receive(&r); err != nil {
+		return nil // it ended with the signal
+	}
+	if r.Kind == stage.Failed {
+		return &ErrFailed{r.Error, r.Hint, r.Code}
+	}
+	h.emit(c, "kill", map[string]string{"signal": fmt.Sprint(int(sig))})
+	return nil
+}
+
+// Wait waits for the container's end and returns its exit code; of one that does not run, the last.
+func (h *Host) Wait(ctx context.Context, c *record.Container) (int, error) {
+	for {
+		st, err := h.Records.Status(c.ID)
+		if err != nil {
+			return -1, err
+		}
+		switch st.State {
+		case record.Running:
+			conn, err := h.dial(c)
+			if errors.Is(err, ErrNotRunning) {
+				continue
+			}
+			if err != nil {
+				return -1, err
+			}
+			s, err := open(conn, stage.Request{Op: stage.OpWait}, nil, func() (int, error) { return h.lost(c) })
+			if err != nil {
+				return -1, err
+			}
+			defer s.Close()
+			return s.Wait()
+		case record.Created:
+			// Docker waits for its first life.
+			select {
+			case <-ctx.Done():
+				return -1, context.Cause(ctx)
+			case <-time.After(20 * time.Millisecond):
+			}
+			if _, err := os.Stat(h.Records.Dir(c.ID)); err != nil {
+				return -1, fmt.Errorf("%w: %s", record.ErrNotFound, c.Name)
+			}
+		default:
+			return st.Exit.Code, nil
+		}
+	}
+}
+
+// RemoveOptions of Remove: Force ends a running container first; Volumes removes its anonymous volumes too.
+type RemoveOptions struct{ Force, Volumes bool }
+
+// Remove removes a container.
+func (h *Host) Remove(ctx context.Context, c *record.Container, o RemoveOptions) error {
+	alive, err := h.Records.Alive(c.ID)
+	if err != nil {
+		return err
+	}
+	if alive {
+		st, err := h.Records.Status(c.ID)
+		if err != nil && !o.Force {
+			return err
+		}
+		if !o.Force && st.State == record.Running {
+			return fmt.Errorf("cannot remove container %q: it is running: stop it first, or remove it with -f", c.Name)
+		}
+		if st.State == record.Running {
+			if err := h.end(ctx, c, stage.Request{Op: stage.OpStop, Signal: int(unix.SIGKILL), Timeout: -1}); err != nil && !errors.Is(err, ErrNotRunning) {
+				return err
+			}
+		}
+		if err := h.awaitMonitor(ctx, c.ID); err != nil {
+			return err
+		}
+	} else {
+		h.killLeftovers(c.ID)
+	}
+	return h.Discard(c.ID, c, o.Volumes)
+}
+
+// awaitMonitor waits until the monitor has let the container go.
+func (h *Host) awaitMonitor(ctx context.Context, id string) error {
+	for start := time.Now(); ; {
+		alive, err := h.Records.Alive(id)
+		if err != nil || !alive {
+			return err
+		}
+		if time.Since(start) > defaultStopTimeout {
+			return fmt.Errorf("cannot remove container %s: its monitor does not end", id[:12])
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// Discard removes a container's record, readable or not, and what it has on disk. c may be nil.
+func (h *Host) Discard(id string, c *record.Container, volumes bool) error {
+	err := h.Records.Retire(id)
+	if errors.Is(err, record.ErrNotFound) {
+		return nil // a --rm container that removed itself meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	args := []string{}
+	if c != nil {
+		h.emit(c, "destroy", nil)
+		if volumes {
+			args = c.Anonymous
+		}
+	}
+	return h.Sweep(args...)
+}
+
+// Sweep deletes what was retired, and these volumes, inside the user namespace.
+func (h *Host) Sweep(volumes ...string) error {
+	child, err := userns.Start(userns.Options{
+		Path: h.Program, Args: append([]string{stage.Sweep, h.Records.Data, h.Records.Run}, volumes...),
+		Files: []*os.File{nil, nil, os.Stderr}, Dir: "/", RunDir: h.Records.Run, Tell: h.Tell,
+	})
+	if err != nil {
+		return err
+	}
+	code, err := child.Wait()
+	if err == nil && code != 0 {
+		err = fmt.Errorf("cannot delete everything: exit %d", code)
+	}
+	return err
+}
+
+// killLeftovers ends the first process of a container whose monitor was killed, should it have survived. The pid is trusted only if the process is as old
+// as the record says and its parent is gone.
+func (h *Host) killLeftovers(id string) {
+	st, err := h.Records.Status(id)
+	if err != nil || st.State != record.Lost || st.Started == nil || st.Started.Pid <= 1 {
+		return
+	}
+	boot := h.Records.Run
+	if len(boot) < 8 || boot[len(boot)-8:] != st.Started.Boot {
+		return
+	}
+	killIfOurs(st.Started.Pid, st.Started.At)
+}

@@ -1,0 +1,260 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/run/log"
+	"github.com/skiff-containers/skiff/run/oci"
+	"github.com/skiff-containers/skiff/run/stage"
+	"github.com/skiff-containers/skiff/run/userns"
+	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/layer"
+	"github.com/skiff-containers/skiff/storage/record"
+)
+
+// The descriptors a monitor is started with.
+const (
+	controlFD = 3
+	lockFD    = 4
+)
+
+// Exit codes of what went wrong before the payload ran, as Docker's.
+const (
+	codeOurs       = 125
+	codeNotRunable = 126
+	codeNotFound   = 127
+)
+
+// monitor is one life of one container.
+type monitor struct {
+	store  *record.Store
+	record *record.Container
+	life   int
+	sync   disk.Sync
+	alive  *disk.Lock
+	layer  *layer.Mounted
+	log    *log.Writer
+	spec   *specs.Spec
+	filter []unix.SockFilter
+	keep   []*os.File // open for as long as the container lives
+
+	container oci.Container
+	process   *process
+	over      chan struct{} // closed when the exit is on disk
+
+	mu   sync.Mutex
+	open []*conversation // about the container's first process
+}
+
+// Main is the life of a process whose argv[0] is stage.Monitor: args are the container's id, the data directory and the runtime directory. Its descriptor 3 is
+// a control connection and descriptor 4 the user namespace's lock. It returns the process's exit status.
+func Main(args []string) int {
+	// Init dies with the thread that made it, so that thread is this goroutine's for good.
+	runtime.LockOSThread()
+	debug.SetGCPercent(50)
+	unix.Umask(0o022)
+	if len(args) != 3 {
+		os.Stderr.WriteString("skiff-monitor is started by skiff itself\n")
+		return codeOurs
+	}
+	conn, err := stage.NewConn(controlFD)
+	if err != nil {
+		return codeOurs
+	}
+	nslock := disk.Adopt(os.NewFile(lockFD, "userns.lock"))
+	unix.CloseOnExec(lockFD)
+	// The first message says that our user namespace is complete; before it nothing may be touched.
+	var req stage.Request
+	files, err := conn.Receive(&req)
+	if err != nil || req.Op != stage.OpStart {
+		return codeOurs
+	}
+	m := &monitor{store: &record.Store{Data: args[1], Run: args[2]}, over: make(chan struct{})}
+	if err := m.begin(args[0], nslock); err != nil {
+		fail(conn, err)
+		return codeOurs
+	}
+	return m.live(conn, req, files)
+}
+
+// begin takes the container's lock and announces this process as a member of the user namespace.
+func (m *monitor) begin(id string, nslock *disk.Lock) error {
+	var err error
+	if m.alive, err = m.store.ClaimAlive(id); err != nil {
+		if errors.Is(err, disk.ErrLocked) {
+			return fmt.Errorf("container %s is already running", id[:12])
+		}
+		return err
+	}
+	ns, err := userns.Own()
+	if err != nil {
+		return err
+	}
+	if err := m.store.Announce(id, os.Getpid(), ns); err != nil {
+		return err
+	}
+	if err := nslock.Unlock(); err != nil {
+		return err
+	}
+	if m.record, err = m.store.Load(id); err != nil {
+		return errors.Join(err, m.store.Release(id))
+	}
+	m.sync = disk.Sync(!m.record.Config.Remove)
+	m.life, err = m.store.NextLife(id)
+	return err
+}
+
+// live runs the container to its end.
+func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) int {
+	if err := m.start(conn, req, files); err != nil {
+		code := codeOf(err)
+		err = errors.Join(err, m.finish(record.Exit{Life: m.life, Code: code, At: time.Now().UTC(), Error: err.Error()}))
+		fail(conn, err)
+		return code
+	}
+	code := m.process.wait(exitGrace)
+	// State first, then the answers: whoever hears of the end finds it on disk.
+	err := m.finish(record.Exit{Life: m.life, Code: code, At: time.Now().UTC()})
+	close(m.over)
+	m.answerAll()
+	if m.record.Config.Remove {
+		err = errors.Join(err, m.store.Sweep(layer.Delete))
+	}
+	if err != nil {
+		return codeOurs
+	}
+	return 0
+}
+
+// exitGrace is how long output may lag behind the end of the container's first process.
+const exitGrace = 5 * time.Second
+
+// start makes and starts the container and serves its socket.
+func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) error {
+	c := m.record.Config
+	options, err := log.ParseOptions(c.LogDriver, c.LogOptions)
+	if err != nil {
+		return err
+	}
+	if m.log, err = log.Create(filepath.Join(m.store.Dir(m.record.ID), record.Log), options); err != nil {
+		return err
+	}
+	bundle, err := m.prepare(context.Background())
+	if err != nil {
+		return err
+	}
+	m.process = &process{log: m.log}
+	if c.Tty {
+		if req.Rows > 0 {
+			bundle.Spec.Process.ConsoleSize = &specs.Box{Height: uint(req.Rows), Width: uint(req.Cols)}
+		}
+	} else if bundle.Stdio, err = m.process.pipes(c.Interactive); err != nil {
+		return fmt.Errorf("cannot make the container's streams: %w", err)
+	}
+	rt, err := oci.For(c.Runtime)
+	if err != nil {
+		return err
+	}
+	listener, err := stage.Listen(filepath.Join(m.store.RunDir(m.record.ID), record.Socket))
+	if err != nil {
+		return err
+	}
+	m.container, err = rt.Create(context.Background(), bundle)
+	for _, f := range bundle.Stdio {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	m.process.run(m.container)
+	conv := m.converse(conn, m.process)
+	conv.attach(req, files)
+	if err := m.container.Start(); err != nil {
+		_ = m.container.Signal(unix.SIGKILL) // it ended with the failed execve
+		m.process.wait(0)
+		return errors.Join(err, listener.Close())
+	}
+	if err := m.store.WriteStarted(m.record.ID, record.Started{Life: m.life, Boot: filepath.Base(m.store.Run), At: time.Now().UTC(), Pid: m.container.Pid()}, m.sync); err != nil {
+		_ = m.container.Signal(unix.SIGKILL) // what cannot be recorded must not run
+		m.process.wait(0)
+		return errors.Join(err, listener.Close())
+	}
+	m.emit("start", nil)
+	conv.reply(stage.Reply{Kind: stage.Started, Pid: m.container.Pid()})
+	conv.serve(m)
+	go m.accept(listener)
+	return nil
+}
+
+// finish writes the end down and frees everything but the record.
+func (m *monitor) finish(exit record.Exit) error {
+	var errs []error
+	id := m.record.ID
+	failed := exit.Error != ""
+	if m.log != nil {
+		errs = append(errs, m.log.Close())
+	}
+	if m.layer != nil {
+		errs = append(errs, m.layer.Close())
+	}
+	for _, f := range m.keep {
+		f.Close()
+	}
+	if m.record.Config.Remove {
+		errs = append(errs, m.removeAnonymous(), m.store.Retire(id))
+	} else {
+		errs = append(errs, m.store.WriteExit(id, exit, m.sync))
+	}
+	if !failed {
+		m.emit("die", map[string]string{"exitCode": fmt.Sprint(exit.Code)})
+	}
+	if m.record.Config.Remove {
+		m.emit("destroy", nil)
+	}
+	errs = append(errs, m.store.Release(id))
+	return errors.Join(errs...)
+}
+
+// emit records an event. An event that cannot be written does not stop a container.
+func (m *monitor) emit(action string, attributes map[string]string) {
+	all := map[string]string{"image": m.record.ImageName, "name": m.record.Name}
+	for k, v := range attributes {
+		all[k] = v
+	}
+	_ = m.store.Emit(record.Event{Type: "container", Action: action, ID: m.record.ID, Attributes: all})
+}
+
+func codeOf(err error) int {
+	var exec *oci.ExecError
+	if !errors.As(err, &exec) {
+		return codeOurs
+	}
+	if exec.Errno == unix.ENOENT && exec.Step != "chdir" {
+		return codeNotFound
+	}
+	return codeNotRunable
+}
+
+// fail answers a conversation that did not come about.
+func fail(conn *stage.Conn, err error) {
+	r := stage.Reply{Kind: stage.Failed, Error: err.Error(), Code: codeOf(err)}
+	var hint interface{ HintText() string }
+	if errors.As(err, &hint) {
+		r.Hint = hint.HintText()
+	}
+	_ = conn.Send(r) // the other side may have gone
+	conn.Close()
+}

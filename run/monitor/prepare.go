@@ -1,0 +1,241 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/run/oci"
+	"github.com/skiff-containers/skiff/run/spec"
+	"github.com/skiff-containers/skiff/storage/image"
+	"github.com/skiff-containers/skiff/storage/layer"
+	"github.com/skiff-containers/skiff/storage/record"
+)
+
+// prepare makes everything the runtime needs: the mounted layer, volumes, host files, user, spec and filter.
+func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
+	c := m.record.Config
+	img, err := image.Open(m.store.Data).Load(m.record.ImageID)
+	if err != nil {
+		return b, err
+	}
+	dir := m.store.Dir(m.record.ID)
+	bundle := filepath.Join(dir, record.Bundle)
+	target := filepath.Join(bundle, "rootfs")
+	if err := os.MkdirAll(target, 0o700); err != nil {
+		return b, fmt.Errorf("cannot make the bundle: %w", err)
+	}
+	kind, _, err := layer.Choose(ctx, m.store.Data, layer.Kind(m.record.Layer))
+	if err != nil {
+		return b, err
+	}
+	m.layer, err = layer.Mount(ctx, layer.Options{Kind: kind, Lower: img.Layers, Dir: filepath.Join(dir, record.Layer), Target: target, Volatile: c.Remove})
+	if err != nil {
+		return b, err
+	}
+	in := spec.Input{ID: m.record.ID, Config: c, Image: img, Args: append([]string{m.record.Path}, m.record.Args...), Mapped: mapped(), CgroupV2: unified()}
+	if in.Volumes, err = m.volumes(m.layer.Root); err != nil {
+		return b, err
+	}
+	user := c.User
+	if user == "" {
+		user = img.Config.Config.User
+	}
+	if in.User, err = spec.LookupUser(m.layer.Root, user, c.GroupAdd); err != nil {
+		return b, err
+	}
+	if err := m.join(&in); err != nil {
+		return b, err
+	}
+	if err := m.bindSources(); err != nil {
+		return b, err
+	}
+	if err := m.hostFiles(&in, bundle); err != nil {
+		return b, err
+	}
+	if c.Privileged {
+		in.Devices = hostDevices()
+	}
+	s, err := spec.Build(in)
+	if err != nil {
+		return b, err
+	}
+	if m.filter, err = filter(c, s.Process.Capabilities.Bounding); err != nil {
+		return b, err
+	}
+	m.spec = s
+	b = oci.Bundle{ID: m.record.ID, Dir: bundle, Spec: s, Rootfs: m.layer.Root, Detached: m.layer.Detached, Filter: m.filter, Init: c.Init}
+	return b, nil
+}
+
+// bindSources makes the missing sources of -v mounts, as Docker does, and refuses those of --mount.
+func (m *monitor) bindSources() error {
+	for _, mount := range m.record.Config.Mounts {
+		if mount.Type != "bind" {
+			continue
+		}
+		_, err := os.Stat(mount.Source)
+		if os.IsNotExist(err) && mount.Create {
+			err = os.MkdirAll(mount.Source, 0o755)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot bind %s at %s: %w", mount.Source, mount.Target, err)
+		}
+	}
+	return nil
+}
+
+// join finds the namespaces of other containers that this one shares.
+func (m *monitor) join(in *spec.Input) error {
+	in.Join = map[specs.LinuxNamespaceType]string{}
+	for _, share := range []struct {
+		value string
+		kind  specs.LinuxNamespaceType
+		file  string
+	}{{in.Config.Network, specs.NetworkNamespace, "net"}, {in.Config.Pid, specs.PIDNamespace, "pid"}, {in.Config.IPC, specs.IPCNamespace, "ipc"}} {
+		name, ok := strings.CutPrefix(share.value, "container:")
+		if !ok {
+			continue
+		}
+		other, err := m.store.Find(name)
+		if err != nil {
+			return fmt.Errorf("cannot share the %s namespace: %w", share.kind, err)
+		}
+		st, err := m.store.Status(other.ID)
+		if err != nil {
+			return err
+		}
+		if st.State != record.Running {
+			return fmt.Errorf("cannot share the %s namespace of container %s: it is not running", share.kind, other.Name)
+		}
+		in.Join[share.kind] = fmt.Sprintf("/proc/%d/ns/%s", st.Started.Pid, share.file)
+		if share.kind == specs.IPCNamespace {
+			in.ShmPath = fmt.Sprintf("/proc/%d/root/dev/shm", st.Started.Pid)
+		}
+		if share.kind == specs.NetworkNamespace {
+			in.Hosts = filepath.Join(m.store.Dir(other.ID), record.Bundle, "hosts")
+			in.ResolvConf = filepath.Join(m.store.Dir(other.ID), record.Bundle, "resolv.conf")
+		}
+	}
+	return nil
+}
+
+// hostFiles writes resolv.conf, hosts and hostname into the bundle, unless they are another container's.
+func (m *monitor) hostFiles(in *spec.Input, bundle string) error {
+	c := in.Config
+	name := c.Hostname
+	if name == "" {
+		name = m.record.ID[:12]
+	}
+	if c.UTS == "host" {
+		if host, err := os.Hostname(); err == nil {
+			name = host
+		}
+	}
+	write := func(to *string, file, text string) error {
+		*to = filepath.Join(bundle, file)
+		// The container may write to it, so it is a plain file, not one that is replaced.
+		if err := os.WriteFile(*to, []byte(text), 0o644); err != nil {
+			return fmt.Errorf("cannot write the container's %s: %w", file, err)
+		}
+		return nil
+	}
+	if err := write(&in.Hostname, "hostname", name+"\n"); err != nil {
+		return err
+	}
+	if in.Hosts != "" {
+		return nil
+	}
+	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+	if c.Network == "host" {
+		if data, err := os.ReadFile("/etc/hosts"); err == nil {
+			hosts = string(data)
+		}
+	} else {
+		full := name
+		if c.Domainname != "" {
+			full = name + "." + c.Domainname + " " + name
+		}
+		hosts += "127.0.1.1\t" + full + "\n"
+	}
+	for _, h := range c.AddHost {
+		if _, err := netip.ParseAddr(h.IP); err != nil {
+			return fmt.Errorf("cannot add host %s: %s needs a bridge network, which this version does not have", h.Name, h.IP)
+		}
+		hosts += h.IP + "\t" + h.Name + "\n"
+	}
+	if err := write(&in.Hosts, "hosts", hosts); err != nil {
+		return err
+	}
+	return write(&in.ResolvConf, "resolv.conf", resolvConf(c.DNS, c.DNSSearch, c.DNSOptions))
+}
+
+// resolvConf is the host's with what the user replaced.
+func resolvConf(servers, search, options []string) string {
+	data, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		data = nil
+	}
+	var out strings.Builder
+	for line := range strings.Lines(string(data)) {
+		word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if word == "nameserver" && len(servers) > 0 || (word == "search" || word == "domain") && len(search) > 0 || word == "options" && len(options) > 0 {
+			continue
+		}
+		out.WriteString(strings.TrimRight(line, "\n") + "\n")
+	}
+	for _, s := range servers {
+		out.WriteString("nameserver " + s + "\n")
+	}
+	if len(search) > 0 && search[0] != "." {
+		out.WriteString("search " + strings.Join(search, " ") + "\n")
+	}
+	if len(options) > 0 {
+		out.WriteString("options " + strings.Join(options, " ") + "\n")
+	}
+	return out.String()
+}
+
+// mapped is how many ids our user namespace maps from 0 up.
+func mapped() uint32 {
+	data, err := os.ReadFile("/proc/self/gid_map")
+	if err != nil {
+		return 1
+	}
+	next := uint32(0)
+	for line := range strings.Lines(string(data)) {
+		var inside, outside, count uint32
+		if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil && inside == next {
+			next += count
+		}
+	}
+	return next
+}
+
+// unified says whether /sys/fs/cgroup is the one hierarchy of cgroup v2.
+func unified() bool {
+	var st unix.Statfs_t
+	return unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+// hostDevices lists the device nodes of the host that --privileged binds.
+func hostDevices() []string {
+	entries, err := os.ReadDir("/dev")
+	if err != nil {
+		return nil
+	}
+	skip := map[string]bool{"null": true, "zero": true, "full": true, "random": true, "urandom": true, "tty": true, "console": true, "ptmx": true}
+	var found []string
+	for _, e := range entries {
+		if e.Type()&os.ModeDevice != 0 && !skip[e.Name()] {
+			found = append(found, "/dev/"+e.Name())
+		}
+	}
+	return found
+}

@@ -1,0 +1,238 @@
+package monitor
+
+import (
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/run/log"
+	"github.com/skiff-containers/skiff/run/oci"
+)
+
+// chunk is how much output is read at once, in bytes.
+const chunk = 64 << 10
+
+// process is a process of the container with its streams.
+type process struct {
+	oci.Process
+	log   *log.Writer // nil: not logged (exec)
+	stdin *os.File    // our end of its standard input; nil when closed or with a terminal
+	out   [2]*os.File // our ends of its standard output and error
+
+	mu    sync.Mutex
+	sinks []*sink
+
+	copying sync.WaitGroup
+	done    chan struct{} // closed when it has ended and its output is complete
+	code    int
+}
+
+// pipes makes the three pipes of a process without terminal: theirs are the process's ends.
+func (p *process) pipes(wantStdin bool) (theirs [3]*os.File, err error) {
+	closeAll := func() {
+		for _, f := range []*os.File{theirs[0], theirs[1], theirs[2], p.stdin, p.out[0], p.out[1]} {
+			if f != nil {
+				f.Close()
+			}
+		}
+	}
+	if wantStdin {
+		if theirs[0], p.stdin, err = os.Pipe(); err != nil {
+			return theirs, err
+		}
+	}
+	for i := range p.out {
+		if p.out[i], theirs[i+1], err = os.Pipe(); err != nil {
+			closeAll()
+			return theirs, err
+		}
+	}
+	return theirs, nil
+}
+
+// run starts the copying and waits for the end in the background.
+func (p *process) run(pr oci.Process) {
+	p.Process = pr
+	p.done = make(chan struct{})
+	if console := pr.Console(); console != nil {
+		p.copying.Go(func() { p.copyOut(console, false) })
+	} else {
+		for i, f := range p.out {
+			if f != nil {
+				p.copying.Go(func() { p.copyOut(f, i == 1) })
+			}
+		}
+	}
+}
+
+// wait waits for the end of the process and of its output. Somebody else may hold the other end open (a background child of an exec, a
+// shared pid namespace), so after the end the output gets only a moment.
+func (p *process) wait(grace time.Duration) int {
+	code, err := p.Wait()
+	if err != nil {
+		code = 255
+	}
+	drained := make(chan struct{})
+	go func() { p.copying.Wait(); close(drained) }()
+	select {
+	case <-drained:
+	case <-time.After(grace):
+	}
+	p.code = code
+	for _, f := range []*os.File{p.stdin, p.out[0], p.out[1], p.Console()} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	close(p.done)
+	return code
+}
+
+// copyOut copies one output to the log and to everybody attached, until it ends.
+func (p *process) copyOut(from *os.File, stderr bool) {
+	buf := make([]byte, chunk)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			if p.log != nil {
+				p.log.Write(stderr, buf[:n])
+			}
+			for _, s := range p.attached(stderr) {
+				if !s.write(buf[:n]) {
+					buf = make([]byte, chunk) // the sink's writer may still hold the old one
+				}
+			}
+		}
+		if err != nil {
+			return // EOF; EIO of a terminal whose last process has gone
+		}
+	}
+}
+
+func (p *process) attached(stderr bool) []*sink {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []*sink
+	for _, s := range p.sinks {
+		if s.stderr == stderr {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// sink is one attached client's end of an output.
+type sink struct {
+	file   *os.File
+	stderr bool
+	work   chan []byte
+	ready  chan bool
+	gone   chan struct{}
+	once   sync.Once
+}
+
+// attach adds a sink for an output. The descriptor is the client's own and may block for ever, so a goroutine of its own writes to it.
+func (p *process) attach(f *os.File, stderr bool) *sink {
+	s := &sink{file: f, stderr: stderr, work: make(chan []byte), ready: make(chan bool, 1), gone: make(chan struct{})}
+	go func() {
+		for {
+			select {
+			case b := <-s.work:
+				_, err := s.file.Write(b)
+				s.ready <- err == nil
+				if err != nil {
+					s.drop()
+				}
+			case <-s.gone:
+				s.file.Close()
+				return
+			}
+		}
+	}()
+	p.mu.Lock()
+	p.sinks = append(p.sinks, s)
+	p.mu.Unlock()
+	return s
+}
+
+// write hands b to the client and waits until it is written or the client is gone; false says that b may still be in use.
+func (s *sink) write(b []byte) bool {
+	select {
+	case s.work <- b:
+	case <-s.gone:
+		return true
+	}
+	select {
+	case <-s.ready:
+		return true
+	case <-s.gone:
+		return false
+	}
+}
+
+func (s *sink) drop() { s.once.Do(func() { close(s.gone) }) }
+
+// detach removes sinks.
+func (p *process) detach(sinks []*sink) {
+	p.mu.Lock()
+	p.sinks = slices.DeleteFunc(p.sinks, func(s *sink) bool { return slices.Contains(sinks, s) })
+	p.mu.Unlock()
+	for _, s := range sinks {
+		s.drop()
+	}
+}
+
+// feed copies a client's standard input to the process until it ends or stop is closed; at its end the process's input is closed. The descriptor is shared with
+// the client's shell: it is looked at before it is read, so that nothing is taken that the process will not get.
+func (p *process) feed(from *os.File, stop *os.File) {
+	buf := make([]byte, chunk)
+	fd := int(from.Fd())
+	for {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(stop.Fd()), Events: unix.POLLIN}}
+		if _, err := unix.Poll(poll, -1); err != nil {
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			return
+		}
+		if poll[1].Revents != 0 {
+			return
+		}
+		n, err := from.Read(buf)
+		if n > 0 {
+			if _, err := p.stdin.Write(buf[:n]); err != nil {
+				return // it has closed its input
+			}
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				p.stdin.Close()
+			}
+			return
+		}
+	}
+}
+
+// resize sets the terminal's size.
+func (p *process) resize(rows, cols uint16) error {
+	console := p.Console()
+	if console == nil || rows == 0 && cols == 0 {
+		return nil
+	}
+	raw, err := console.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var ioErr error
+	if err := raw.Control(func(fd uintptr) {
+		ioErr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
+	}); err != nil {
+		return err
+	}
+	return ioErr
+}

@@ -1,0 +1,93 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/skiff-containers/skiff/run/stage"
+	"github.com/skiff-containers/skiff/run/userns"
+	"github.com/skiff-containers/skiff/storage/record"
+)
+
+// Start starts a created or exited container: its monitor is started inside the user namespace, and the conversation with it is the session. An *ErrFailed says
+// what the monitor could not do.
+func (h *Host) Start(_ context.Context, c *record.Container, s *Streams) (*Session, error) {
+	if alive, err := h.Records.Alive(c.ID); err != nil {
+		return nil, err
+	} else if alive {
+		return nil, fmt.Errorf("%w: %s", ErrRunning, c.Name)
+	}
+	if c.Config.Remove {
+		if st, err := h.Records.Status(c.ID); err == nil && st.Started != nil {
+			return nil, fmt.Errorf("cannot start container %s again: it was made with --rm; remove it", c.Name)
+		}
+	}
+	conn, theirs, err := stage.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	_, err = userns.Start(userns.Options{
+		Path: h.Program, Args: []string{stage.Monitor, c.ID, h.Records.Data, h.Records.Run},
+		Files: []*os.File{nil, nil, nil, theirs}, Dir: "/", Setsid: true,
+		RunDir: h.Records.Run, Member: true, Early: true, Tell: h.Tell,
+	})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return open(conn, stage.Request{Op: stage.OpStart}, s, func() (int, error) { return h.lost(c) })
+}
+
+// ErrRunning says that the container runs already.
+var ErrRunning = errors.New("the container is already running")
+
+// lost says what became of a container whose monitor went without a word.
+func (h *Host) lost(c *record.Container) (int, error) {
+	st, err := h.Records.Status(c.ID)
+	if err == nil && st.State == record.Exited {
+		return st.Exit.Code, nil
+	}
+	return 255, fmt.Errorf("container %s was lost: its monitor was killed", c.Name)
+}
+
+// dial opens a conversation with a running container's monitor.
+func (h *Host) dial(c *record.Container) (*stage.Conn, error) {
+	conn, err := stage.Dial(filepath.Join(h.Records.RunDir(c.ID), record.Socket))
+	if err == nil {
+		return conn, nil
+	}
+	st, statusErr := h.Records.Status(c.ID)
+	if statusErr != nil {
+		return nil, statusErr
+	}
+	if st.State != record.Running {
+		return nil, fmt.Errorf("%w: %s", ErrNotRunning, c.Name)
+	}
+	return nil, err
+}
+
+// ErrNotRunning says that the container does not run.
+var ErrNotRunning = errors.New("the container is not running")
+
+// Attach connects to the container's first process.
+func (h *Host) Attach(_ context.Context, c *record.Container, s *Streams, _ bool) (*Session, error) {
+	conn, err := h.dial(c)
+	if err != nil {
+		return nil, err
+	}
+	return open(conn, stage.Request{Op: stage.OpAttach}, s, func() (int, error) { return h.lost(c) })
+}
+
+// Exec starts another process in a running container.
+func (h *Host) Exec(_ context.Context, c *record.Container, e stage.Exec, s *Streams) (*Session, error) {
+	conn, err := h.dial(c)
+	if err != nil {
+		return nil, err
+	}
+	return open(conn, stage.Request{Op: stage.OpExec, Exec: &e}, s, func() (int, error) {
+		return 255, fmt.Errorf("the process was lost: the monitor of container %s was killed", c.Name)
+	})
+}

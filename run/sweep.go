@@ -1,0 +1,33 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/skiff-containers/skiff/storage/layer"
+	"github.com/skiff-containers/skiff/storage/record"
+	"github.com/skiff-containers/skiff/storage/volume"
+)
+
+// SweepMain is the life of a process whose argv[0] is stage.Sweep: args are the data directory, the runtime directory, and names of volumes to remove.
+// It deletes what was retired, inside the user namespace, and returns the process's exit status.
+func SweepMain(args []string) int {
+	if len(args) < 2 {
+		os.Stderr.WriteString("skiff-sweep is started by skiff itself\n")
+		return 125
+	}
+	store := &record.Store{Data: args[0], Run: args[1]}
+	errs := []error{store.Sweep(layer.Delete)}
+	set := volume.Open(store.Data)
+	for _, name := range args[2:] {
+		if err := set.Remove(name); err != nil && !errors.Is(err, volume.ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		fmt.Fprintln(os.Stderr, "skiff:", err)
+		return 1
+	}
+	return 0
+}
