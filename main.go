@@ -13,15 +13,17 @@ import (
 
 // main says which of the program's lives this process is; each has its own argv[0] (see run/stage).
 func main() {
-	if commands.Reexecuted() {
-		return
-	}
-	ctx, streams := context.Background(), commands.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
 	switch os.Args[0] {
 	case stage.Monitor:
 		os.Exit(monitor.Main(os.Args[1:]))
 	case stage.Sweep:
 		os.Exit(run.SweepMain(os.Args[1:]))
+	}
+	if commands.Reexecuted() {
+		return
+	}
+	ctx, streams := context.Background(), commands.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+	switch os.Args[0] {
 	case stage.Engine:
 		os.Exit(commands.EngineMain(ctx, os.Args, streams))
 	case commands.InsideStage:

@@ -33,8 +33,14 @@ func rmCommand() *cli.Command {
 					fmt.Fprintf(c.App.ErrWriter, "skiff: %s\n", message(err)) // wanted gone, and it is
 					return nil
 				}
-				if err == nil {
+				switch {
+				case err == nil:
 					err = h.Remove(c.Context, t.Container, o)
+				case errors.Is(err, record.ErrCorrupt) && o.Force:
+					var id string
+					if id, err = h.Records.FindID(name); err == nil {
+						err = h.Discard(id, nil, o.Volumes)
+					}
 				}
 				if err == nil {
 					_, err = fmt.Fprintln(c.App.Writer, name)

@@ -50,7 +50,7 @@ func restartCommand() *cli.Command {
 
 // stopOne stops a container; one that does not run is left alone.
 func stopOne(c *cli.Context, h *run.Host, t run.Container) error {
-	sig, err := signalNumber(first(c.String("signal"), t.Config.StopSignal))
+	sig, err := signalNumber(c.String("signal"))
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,11 @@ func stopOne(c *cli.Context, h *run.Host, t run.Container) error {
 	if !running(t) {
 		return nil
 	}
-	return h.Stop(c.Context, t.Container, sig, time.Duration(seconds)*time.Second)
+	timeout := time.Duration(seconds) * time.Second
+	if timeout == 0 {
+		timeout = 1 // at once; 0 would leave it to the container
+	}
+	return h.Stop(c.Context, t.Container, sig, timeout)
 }
 
 func killCommand() *cli.Command {
