@@ -33,12 +33,12 @@ func pullCommand(cmd *cli.Command) {
 		}
 		return withStore(c, func(s *storage.Store, records *record.Store) error {
 			if policy == "missing" {
-				id, err := s.Present(c.Args().First())
+				img, err := s.Present(c.Args().First())
 				if err != nil {
 					return err
 				}
-				if id != "" {
-					_, err = fmt.Fprintln(c.App.Writer, id)
+				if img != nil && platform.Matches(img.Config.OS, img.Config.Architecture, img.Config.Variant) {
+					_, err = fmt.Fprintln(c.App.Writer, img.ID)
 					return err
 				}
 			}

@@ -59,6 +59,12 @@ func (p Platform) String() string {
 	return s
 }
 
+// Matches says whether an image's platform is the one asked for; what was not asked for matches everything.
+func (p Platform) Matches(os, architecture, variant string) bool {
+	same := func(asked, have string) bool { return asked == "" || asked == have }
+	return same(p.OS, os) && same(p.Architecture, architecture) && (variant == "" || same(p.Variant, variant))
+}
+
 // choose tells the library which image of several to take.
 func (p Platform) choose(sys *types.SystemContext) {
 	sys.OSChoice, sys.ArchitectureChoice, sys.VariantChoice = p.OS, p.Architecture, p.Variant
@@ -117,10 +123,7 @@ func platforms(ctx context.Context, src types.ImageSource, sys *types.SystemCont
 			return nil, nil, err
 		}
 		have := Platform{config.OS, config.Architecture, config.Variant}
-		return []string{have.String()}, func(p Platform) bool {
-			return p.OS == have.OS && (p.Architecture == "" || p.Architecture == have.Architecture) &&
-				(p.Variant == "" || have.Variant == "" || p.Variant == have.Variant)
-		}, nil
+		return []string{have.String()}, func(p Platform) bool { return p.Matches(have.OS, have.Architecture, have.Variant) }, nil
 	}
 	list, err := manifest.ListFromBlob(raw, kind)
 	if err != nil {

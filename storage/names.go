@@ -17,19 +17,17 @@ func (s *Store) Find(name string) (*image.Image, error) {
 	return img, err
 }
 
-// Present is the id of an image that is there under what a user typed, or "". Unlike Find it knows also what is not in the index yet: an
+// Present finds an image like Find, and is nil when there is none. Unlike Find it knows also what is not in the index yet: an
 // additional store's images, or those of a command that was killed before it could write them there.
-func (s *Store) Present(name string) (string, error) {
+func (s *Store) Present(name string) (*image.Image, error) {
 	if err := s.Reconcile(); err != nil {
-		return "", err
+		return nil, err
 	}
 	img, err := s.Find(name)
 	if errors.Is(err, ErrNotFound) {
-		return "", nil
-	} else if err != nil {
-		return "", err
+		return nil, nil //nolint:nilnil // absence is an answer here
 	}
-	return img.ID, nil
+	return img, err
 }
 
 func noSuchImage(name string) error {

@@ -235,8 +235,11 @@ func TestAdditionalImageStore(t *testing.T) {
 	must(t, exec.Command("cp", "-a", filepath.Join(other, "data", "storage"), elsewhere).Run()) //nolint:noctx // ends by itself
 
 	s := open(t, t.TempDir(), filepath.Join(elsewhere, "storage"))
-	if got, err := s.Present("a"); err != nil || got != id {
-		t.Fatalf("the other store's image is %q, %v", got, err)
+	if got, err := s.Present("a"); err != nil || got == nil || got.ID != id {
+		t.Fatalf("the other store's image is %v, %v", got, err)
+	}
+	if got, err := s.Present("b"); err != nil || got != nil {
+		t.Errorf("an image that is nowhere is %v, %v", got, err)
 	}
 	must(t, s.Tag("a", "mine"))
 	for _, name := range []string{"a", "mine"} {
