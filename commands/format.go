@@ -66,8 +66,7 @@ func (l listing[T]) table(w io.Writer, text string, rows []T) error {
 		return err
 	}
 	head := headers{}
-	for i := range reflect.TypeFor[T]().NumField() {
-		name := reflect.TypeFor[T]().Field(i).Name
+	for _, name := range fieldNames(reflect.TypeFor[T]()) {
 		head[name] = strings.ToUpper(name)
 	}
 	for _, c := range l.columns {
@@ -144,11 +143,7 @@ func formatError(err error, row any) error {
 		field, _, _ := strings.Cut(after, " ")
 		bad := fmt.Errorf("cannot format with --format: there is no field %s", strings.Trim(field, `"`))
 		if t := reflect.TypeOf(row); t != nil && t.Kind() == reflect.Struct {
-			var names []string
-			for i := range t.NumField() {
-				names = append(names, t.Field(i).Name)
-			}
-			return hinted{bad, "the fields are " + strings.Join(names, ", ")}
+			return hinted{bad, "the fields are " + strings.Join(fieldNames(t), ", ")}
 		}
 		return hinted{bad, "'--format json' shows all there are"}
 	}
@@ -157,6 +152,16 @@ func formatError(err error, row any) error {
 		err = exec.Err
 	}
 	return fmt.Errorf("cannot format with --format: %s", strings.TrimPrefix(err.Error(), "template: :"))
+}
+
+// fieldNames lists what a template can use of a struct.
+func fieldNames(t reflect.Type) (names []string) {
+	for _, f := range reflect.VisibleFields(t) {
+		if f.IsExported() {
+			names = append(names, f.Name)
+		}
+	}
+	return names
 }
 
 // formatFuncs are the functions Docker's templates have.
