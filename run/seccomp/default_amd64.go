@@ -1,0 +1,6 @@
+package seccomp
+
+import _ "embed"
+
+//go:embed default_amd64.bpf
+var precompiled []byte
