@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +21,7 @@ type conversation struct {
 	outputs    []string // which of stdout, stderr are; nil is both
 	detachKeys string
 	sigProxy   bool
+	own        bool // the process is there for this command alone: run --rm, exec
 }
 
 // errNotTTY is Docker's sentence.
@@ -55,7 +57,37 @@ func (v conversation) hold(ctx context.Context, open func(*run.Streams) (*run.Se
 	if v.tty {
 		return v.relayTerminal(ctx, session, keys)
 	}
-	return ended(session.Wait())
+	gone := watchReader(s)
+	if gone == nil {
+		return ended(session.Wait())
+	}
+	done := make(chan error, 1)
+	go func() { done <- ended(session.Wait()) }()
+	select {
+	case err := <-done:
+		return err
+	case <-gone:
+		return v.abandon(session, done)
+	}
+}
+
+// abandon ends a conversation whose output nobody reads any more, with the code of a process that SIGPIPE ended. A process that
+// is there only for this command ends with it; one that others may attach to goes on, as Docker's do.
+func (v conversation) abandon(session *run.Session, done <-chan error) error {
+	for _, sig := range []unix.Signal{unix.SIGPIPE, unix.SIGKILL} {
+		select {
+		case err := <-done: // it was about to end anyway
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+		if v.own {
+			_ = session.Signal(sig) // it may just have ended
+		}
+	}
+	if v.own {
+		<-done
+	}
+	return exitCode(128 + int(unix.SIGPIPE))
 }
 
 // attach names the streams that are handed over.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -15,34 +16,74 @@ import (
 	"github.com/skiff-containers/skiff/pull"
 )
 
-// progress shows events on standard error: bars on a terminal, a line per image and finished layer elsewhere, nothing when quiet.
-func progress(w *os.File, doing string, quiet bool) (tell func(pull.Event), end func()) {
+// progress shows events on standard error: bars on a terminal; elsewhere a line when an image is done, and before that one now and then
+// when it takes long; nothing when quiet. What fails at once leaves nothing but its error.
+func progress(w *os.File, verb words, quiet bool) (tell func(pull.Event), end func()) {
 	switch {
 	case quiet:
 		return nil, func() {}
 	case isTerminal(w) && os.Getenv("TERM") != "dumb" && wide(w):
-		b := &bars{doing: doing, out: w, byBlob: map[string]*mpb.Bar{}}
+		b := &bars{doing: verb.doing, out: w, byBlob: map[string]*mpb.Bar{}}
 		return b.tell, b.end
 	}
-	return func(e pull.Event) { tellLine(w, doing, e) }, func() {}
+	l := &lines{verb: verb, out: w, now: time.Now}
+	return l.tell, func() {}
 }
 
-// tellLine writes the events that matter in a log.
-func tellLine(w io.Writer, doing string, e pull.Event) {
+// words are a verb's two forms in progress: Pulling, Pulled.
+type words struct{ doing, done string }
+
+// lines tells of an image for a log.
+type lines struct {
+	verb          words
+	out           io.Writer
+	now           func() time.Time
+	name          string
+	next          time.Time // of a sign of life
+	blobs         map[string]pull.Event
+	finished, had int
+}
+
+func (l *lines) tell(e pull.Event) {
 	switch e.Kind {
 	case pull.Begin:
-		fmt.Fprintf(w, "%s %s\n", doing, e.Name)
+		*l = lines{verb: l.verb, out: l.out, now: l.now, name: e.Name, next: l.now().Add(3 * time.Second), blobs: map[string]pull.Event{}}
+	case pull.Start, pull.Advance:
+		l.blobs[e.Blob] = e
 	case pull.Finish:
-		fmt.Fprintf(w, "%s: done\n", shortDigest(e.Blob))
+		l.finished++
+		e.Done = max(e.Total, l.blobs[e.Blob].Done)
+		l.blobs[e.Blob] = e
 	case pull.Skip:
-		fmt.Fprintf(w, "%s: already there\n", shortDigest(e.Blob))
+		l.had++
+		delete(l.blobs, e.Blob)
+	case pull.End:
+		there := ""
+		if l.had > 0 {
+			there = fmt.Sprintf(", %d already there", l.had)
+		}
+		fmt.Fprintf(l.out, "%s %s: %d of %d parts, %s%s\n", l.verb.done, l.name, l.finished, l.finished+l.had, humanSize(l.bytes()), there)
+		return
 	}
+	if now := l.now(); now.After(l.next) {
+		fmt.Fprintf(l.out, "%s %s: %s\n", l.verb.doing, l.name, humanSize(l.bytes()))
+		l.next = now.Add(10 * time.Second)
+	}
+}
+
+// bytes is how much was moved so far.
+func (l *lines) bytes() (n int64) {
+	for _, e := range l.blobs {
+		n += e.Done
+	}
+	return n
 }
 
 // bars is a bar per layer.
 type bars struct {
 	mu     sync.Mutex
 	doing  string
+	title  string // to be shown with the first bar
 	out    io.Writer
 	shown  *mpb.Progress
 	byBlob map[string]*mpb.Bar
@@ -54,8 +95,7 @@ func (b *bars) tell(e pull.Event) {
 	switch e.Kind {
 	case pull.Begin:
 		b.stop()
-		fmt.Fprintf(b.out, "%s %s\n", b.doing, e.Name)
-		b.shown = mpb.New(mpb.WithOutput(b.out), mpb.WithWidth(40))
+		b.title = e.Name
 	case pull.Start:
 		b.bar(e)
 	case pull.Advance:
@@ -76,6 +116,10 @@ func (b *bars) tell(e pull.Event) {
 func (b *bars) bar(e pull.Event) *mpb.Bar {
 	if bar := b.byBlob[e.Blob]; bar != nil {
 		return bar
+	}
+	if b.shown == nil {
+		fmt.Fprintf(b.out, "%s %s\n", b.doing, b.title)
+		b.shown = mpb.New(mpb.WithOutput(b.out), mpb.WithWidth(40))
 	}
 	done := "done"
 	if e.Kind == pull.Skip {

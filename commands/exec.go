@@ -41,7 +41,7 @@ func execIn(c *cli.Context) error {
 		Args: words[1:], Env: cfg.Env, User: c.String("user"), Workdir: c.String("workdir"), Privileged: c.Bool("privileged"),
 		Detach: c.Bool("detach"), Tty: c.Bool("tty"), Stdin: c.Bool("interactive"),
 	}
-	v := conversation{streams: streamsOf(c), tty: e.Tty, stdin: e.Stdin, detachKeys: c.String("detach-keys"), sigProxy: true}
+	v := conversation{streams: streamsOf(c), tty: e.Tty, stdin: e.Stdin, detachKeys: c.String("detach-keys"), sigProxy: true, own: true}
 	if !e.Detach && e.Tty && e.Stdin && !isTerminal(v.streams.In) {
 		fmt.Fprintf(c.App.ErrWriter, "skiff: %s\n", errNotTTY)
 		return exitCode(exitFailed)

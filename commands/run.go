@@ -29,7 +29,7 @@ func runContainer(c *cli.Context) error {
 	}
 	v := conversation{
 		streams: streamsOf(c), tty: cfg.Tty, stdin: cfg.Interactive, outputs: cfg.Attach,
-		detachKeys: c.String("detach-keys"), sigProxy: c.Bool("sig-proxy"),
+		detachKeys: c.String("detach-keys"), sigProxy: c.Bool("sig-proxy"), own: cfg.Remove,
 	}
 	if cfg.Attach != nil {
 		v.stdin = slices.Contains(cfg.Attach, "stdin")
