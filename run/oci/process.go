@@ -167,7 +167,11 @@ func (b *builder) credentials(pr *specs.Process, filter []unix.SockFilter, death
 	groups := pr.User.AdditionalGids
 	list := make([]uint32, len(groups)+1)
 	copy(list, groups)
-	p.Call("set the groups", unix.SYS_SETGROUPS, fork.Int(len(groups)), fork.Pointer(p, &list[0]))
+	set := p.Call("set the groups", unix.SYS_SETGROUPS, fork.Int(len(groups)), fork.Pointer(p, &list[0]))
+	if len(groups) == 0 && setgroupsDenied() {
+		// In a user namespace of a single id nobody may change groups (user_namespaces(7)), and there are none to change to.
+		set.Allow(unix.EPERM)
+	}
 	p.Call(fmt.Sprintf("become group %d", pr.User.GID), unix.SYS_SETRESGID, fork.Int(pr.User.GID), fork.Int(pr.User.GID), fork.Int(pr.User.GID))
 	// Without no_new_privs a filter needs CAP_SYS_ADMIN, so it comes before the capabilities go.
 	b.seccomp(filter)
@@ -191,6 +195,11 @@ func (b *builder) credentials(pr *specs.Process, filter []unix.SockFilter, death
 		p.Call("tie our life to the monitor's", unix.SYS_PRCTL, fork.Int(unix.PR_SET_PDEATHSIG), fork.Int(unix.SIGKILL), fork.Int(0), fork.Int(0), fork.Int(0))
 	}
 	return nil
+}
+
+func setgroupsDenied() bool {
+	data, err := os.ReadFile("/proc/self/setgroups")
+	return err == nil && strings.HasPrefix(string(data), "deny")
 }
 
 // seccomp adds the step that installs a filter.
