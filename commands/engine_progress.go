@@ -18,7 +18,7 @@ import (
 
 // progress shows events on standard error: bars on a terminal; elsewhere a line when an image is done, and before that one now and then
 // when it takes long; nothing when quiet. What fails at once leaves nothing but its error.
-func progress(w *os.File, verb words, quiet bool) (tell func(pull.Event), end func()) {
+func progress(w *os.File, verb forms, quiet bool) (tell func(pull.Event), end func()) {
 	switch {
 	case quiet:
 		return nil, func() {}
@@ -26,16 +26,16 @@ func progress(w *os.File, verb words, quiet bool) (tell func(pull.Event), end fu
 		b := &bars{doing: verb.doing, out: w, byBlob: map[string]*mpb.Bar{}}
 		return b.tell, b.end
 	}
-	l := &lines{verb: verb, out: w, now: time.Now}
+	l := &journal{verb: verb, out: w, now: time.Now}
 	return l.tell, func() {}
 }
 
-// words are a verb's two forms in progress: Pulling, Pulled.
-type words struct{ doing, done string }
+// forms are a verb's two forms in progress: Pulling, Pulled.
+type forms struct{ doing, done string }
 
-// lines tells of an image for a log.
-type lines struct {
-	verb          words
+// journal tells of an image for a log.
+type journal struct {
+	verb          forms
 	out           io.Writer
 	now           func() time.Time
 	name          string
@@ -44,10 +44,10 @@ type lines struct {
 	finished, had int
 }
 
-func (l *lines) tell(e pull.Event) {
+func (l *journal) tell(e pull.Event) {
 	switch e.Kind {
 	case pull.Begin:
-		*l = lines{verb: l.verb, out: l.out, now: l.now, name: e.Name, next: l.now().Add(3 * time.Second), blobs: map[string]pull.Event{}}
+		*l = journal{verb: l.verb, out: l.out, now: l.now, name: e.Name, next: l.now().Add(3 * time.Second), blobs: map[string]pull.Event{}}
 	case pull.Start, pull.Advance:
 		l.blobs[e.Blob] = e
 	case pull.Finish:
@@ -72,7 +72,7 @@ func (l *lines) tell(e pull.Event) {
 }
 
 // bytes is how much was moved so far.
-func (l *lines) bytes() (n int64) {
+func (l *journal) bytes() (n int64) {
 	for _, e := range l.blobs {
 		n += e.Done
 	}

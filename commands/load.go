@@ -29,7 +29,7 @@ func loadCommand(cmd *cli.Command) {
 			return &usageError{text: "cannot load from a terminal: name an archive with -i, or redirect standard input", verb: "load", code: exitFailed}
 		}
 		return withStore(c, func(s *storage.Store, records *record.Store) error {
-			tell, end := progress(streamsOf(c).Err, words{"Loading", "Loaded"}, c.Bool("quiet") || !isTerminal(streamsOf(c).Err))
+			tell, end := progress(streamsOf(c).Err, forms{"Loading", "Loaded"}, c.Bool("quiet") || !isTerminal(streamsOf(c).Err))
 			done, err := pull.Load(c.Context, s, file, in, pull.LoadOptions{Platform: platform, Progress: tell})
 			end()
 			for _, img := range done {

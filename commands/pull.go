@@ -42,7 +42,7 @@ func pullCommand(cmd *cli.Command) {
 					return err
 				}
 			}
-			tell, end := progress(streamsOf(c).Err, words{"Pulling", "Pulled"}, c.Bool("quiet"))
+			tell, end := progress(streamsOf(c).Err, forms{"Pulling", "Pulled"}, c.Bool("quiet"))
 			done, err := pull.Pull(c.Context, s, c.Args().First(), pull.Options{
 				Access: accessOf(c), Platform: platform, AllTags: c.Bool("all-tags"), Progress: tell,
 			})

@@ -21,7 +21,7 @@ func pushCommand(cmd *cli.Command) {
 	cmd.Before = operands(cmd, 1, 2)
 	cmd.Action = func(c *cli.Context) error {
 		return withStore(c, func(s *storage.Store, records *record.Store) error {
-			tell, end := progress(streamsOf(c).Err, words{"Pushing", "Pushed"}, c.Bool("quiet"))
+			tell, end := progress(streamsOf(c).Err, forms{"Pushing", "Pushed"}, c.Bool("quiet"))
 			name := c.Args().First()
 			pushed, err := pull.Push(c.Context, s, name, c.Args().Get(1), pull.PushOptions{Access: accessOf(c), Progress: tell})
 			end()

@@ -30,7 +30,7 @@ func saveCommand(cmd *cli.Command) {
 			return &usageError{text: "cannot save to a terminal: name a file with -o, or redirect standard output", verb: "save", code: exitFailed}
 		}
 		return withStore(c, func(s *storage.Store, _ *record.Store) error {
-			tell, end := progress(streamsOf(c).Err, words{"Saving", "Saved"}, c.Bool("quiet") || !isTerminal(streamsOf(c).Err))
+			tell, end := progress(streamsOf(c).Err, forms{"Saving", "Saved"}, c.Bool("quiet") || !isTerminal(streamsOf(c).Err))
 			defer end()
 			write := func(w io.Writer) error {
 				return pull.Save(c.Context, s, w, c.Args().Slice(), pull.SaveOptions{Format: c.String("format"), Progress: tell})
@@ -61,7 +61,7 @@ func atomically(path string, write func(io.Writer) error) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(f.Name())
+			_ = os.Remove(f.Name())
 		}
 	}()
 	if err := write(f); err != nil {

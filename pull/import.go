@@ -1,6 +1,9 @@
 package pull
 
 import (
+	"archive/tar"
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +14,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"go.podman.io/image/v5/pkg/compression"
 
 	"github.com/skiff-containers/skiff/storage"
 )
@@ -47,8 +52,12 @@ func Import(ctx context.Context, s *storage.Store, source string, in io.Reader, 
 	if err != nil {
 		return "", explain(ctx, "import", source, hostOf(source), err)
 	}
-	defer body.Close()
-	layer, err := s.PutLayer("", reader{ctx, body})
+	defer body.Close() //nolint:errcheck // only read from
+	archive, err := checkArchive(body)
+	if err != nil {
+		return "", explain(ctx, "import", source, "", err)
+	}
+	layer, err := s.PutLayer("", reader{ctx, archive})
 	if err != nil {
 		return "", explain(ctx, "import", source, "", err)
 	}
@@ -57,6 +66,24 @@ func Import(ctx context.Context, s *storage.Store, source string, in io.Reader, 
 		return "", errors.Join(explain(ctx, "import", source, "", err), s.DropLayer(layer))
 	}
 	return id, nil
+}
+
+// checkArchive refuses what cannot be an archive by its first block. Nothing at all is one: an image without files.
+func checkArchive(in io.Reader) (io.Reader, error) {
+	stream := bufio.NewReaderSize(in, 64<<10)
+	head, err := stream.Peek(512)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	_, decompress, _, err := compression.DetectCompressionFormat(bytes.NewReader(head))
+	if err != nil || decompress != nil || len(head) == 0 {
+		return stream, err
+	}
+	_, err = tar.NewReader(bytes.NewReader(head)).Next()
+	if errors.Is(err, tar.ErrHeader) || len(head) < 512 {
+		return nil, tar.ErrHeader
+	}
+	return stream, nil
 }
 
 // hostOf is the host of a URL, "" for a file.
@@ -83,7 +110,7 @@ func openSource(ctx context.Context, source string, in io.Reader) (io.ReadCloser
 			return nil, err
 		}
 		if response.StatusCode != http.StatusOK {
-			response.Body.Close()
+			response.Body.Close() //nolint:errcheck // nothing was read
 			return nil, fmt.Errorf("the server answers %s", response.Status)
 		}
 		return response.Body, nil
@@ -93,7 +120,7 @@ func openSource(ctx context.Context, source string, in io.Reader) (io.ReadCloser
 		return nil, err
 	}
 	if st, err := f.Stat(); err == nil && st.IsDir() {
-		f.Close()
+		f.Close() //nolint:errcheck // nothing was read
 		return nil, errors.New("it is a directory, not an archive")
 	}
 	return f, nil

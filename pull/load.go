@@ -37,18 +37,18 @@ func Load(ctx context.Context, s *storage.Store, file string, in io.Reader, o Lo
 	if file == "" {
 		title = "standard input"
 	} else {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, explain(ctx, "load", file, "", err)
+		f, openErr := os.Open(file)
+		if openErr != nil {
+			return nil, explain(ctx, "load", file, "", openErr)
 		}
-		defer f.Close()
+		defer f.Close() //nolint:errcheck // only read from
 		in = f
 	}
 	plain, err := plainArchive(ctx, s, in)
 	if err != nil {
 		return nil, explain(ctx, "load", title, "", err)
 	}
-	defer plain.Close()
+	defer plain.Close() //nolint:errcheck // only read from
 	return loadFile(ctx, s, plain, title, "", o)
 }
 
@@ -62,12 +62,12 @@ func load(ctx context.Context, s *storage.Store, rest, scheme string, o LoadOpti
 	if err != nil {
 		return nil, explain(ctx, "pull", scheme+":"+rest, "", err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read from
 	plain, err := plainArchive(ctx, s, f)
 	if err != nil {
 		return nil, explain(ctx, "pull", scheme+":"+rest, "", err)
 	}
-	defer plain.Close()
+	defer plain.Close() //nolint:errcheck // only read from
 	return loadFile(ctx, s, plain, scheme+":"+file, name, o)
 }
 
@@ -78,10 +78,10 @@ func plainArchive(ctx context.Context, s *storage.Store, in io.Reader) (*os.File
 	if err != nil {
 		return nil, err
 	}
-	defer stream.Close()
+	defer stream.Close() //nolint:errcheck // only read from
 	if f, ok := in.(*os.File); ok && !compressed {
-		if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
-			if _, err := f.Seek(0, io.SeekStart); err != nil {
+		if st, statErr := f.Stat(); statErr == nil && st.Mode().IsRegular() {
+			if _, err = f.Seek(0, io.SeekStart); err != nil {
 				return nil, err
 			}
 			return os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
@@ -98,7 +98,7 @@ func plainArchive(ctx context.Context, s *storage.Store, in io.Reader) (*os.File
 		_, err = temporary.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		temporary.Close()
+		temporary.Close() //nolint:errcheck // it has no name: it is gone
 		return nil, err
 	}
 	return temporary, nil
@@ -190,7 +190,7 @@ func loadDocker(ctx context.Context, s *storage.Store, file, only string, o Load
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
+	defer r.Close() //nolint:errcheck // only read from
 	list, err := r.List()
 	if err != nil {
 		return nil, err
@@ -221,8 +221,8 @@ func loadOCI(ctx context.Context, s *storage.Store, f *os.File, only string, o L
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	if err := unpackLayout(ctx, f, dir); err != nil {
+	defer os.RemoveAll(dir) //nolint:errcheck // the scratch directory goes anyway
+	if err = unpackLayout(ctx, f, dir); err != nil {
 		return nil, err
 	}
 	list, err := layout.List(dir)
@@ -273,7 +273,7 @@ func unpackLayout(ctx context.Context, f *os.File, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // closes a descriptor
 	for t := tar.NewReader(f); ; {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
@@ -285,7 +285,7 @@ func unpackLayout(ctx context.Context, f *os.File, dir string) error {
 		if h.Typeflag != tar.TypeReg || name != "oci-layout" && name != "index.json" && !strings.HasPrefix(name, "blobs/") {
 			continue
 		}
-		if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		if err = root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 			return err
 		}
 		out, err := root.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
@@ -293,7 +293,7 @@ func unpackLayout(ctx context.Context, f *os.File, dir string) error {
 			return err
 		}
 		_, err = io.Copy(out, reader{ctx, t})
-		if err := errors.Join(err, out.Close()); err != nil {
+		if err = errors.Join(err, out.Close()); err != nil {
 			return err
 		}
 	}

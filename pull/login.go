@@ -28,7 +28,7 @@ func Login(ctx context.Context, registry, user, password string, a Access) (stri
 	if missing != "" {
 		sys.AuthFilePath, sys.DockerCompatAuthFilePath = missing, ""
 	}
-	if err := docker.CheckAuth(ctx, sys, user, password, registry); err != nil {
+	if err = docker.CheckAuth(ctx, sys, user, password, registry); err != nil {
 		var refused docker.ErrUnauthorizedForCredentials
 		if errors.As(err, &refused) {
 			return "", &Error{What: fmt.Sprintf("cannot log in to %s: wrong user name or password", registry), Err: ErrUnauthorized}
@@ -49,7 +49,7 @@ func Logout(registry string, a Access) error {
 		return err
 	}
 	if registry == "" {
-		if err := config.RemoveAllAuthentication(sys); err != nil {
+		if err = config.RemoveAllAuthentication(sys); err != nil {
 			return fmt.Errorf("cannot forget the credentials: %w", err)
 		}
 		return nil

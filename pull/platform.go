@@ -80,7 +80,7 @@ func checkPlatform(ctx context.Context, ref types.ImageReference, sys *types.Sys
 	if err != nil {
 		return err
 	}
-	defer src.Close()
+	defer src.Close() //nolint:errcheck // only read from
 	have, matches, err := platforms(ctx, src, sys)
 	if err != nil {
 		return err
@@ -114,9 +114,9 @@ func platforms(ctx context.Context, src types.ImageSource, sys *types.SystemCont
 		return nil, nil, err
 	}
 	if !manifest.MIMETypeIsMultiImage(kind) {
-		img, err := image.FromUnparsedImage(ctx, sys, image.UnparsedInstance(src, nil))
-		if err != nil {
-			return nil, nil, err
+		img, imageErr := image.FromUnparsedImage(ctx, sys, image.UnparsedInstance(src, nil))
+		if imageErr != nil {
+			return nil, nil, imageErr
 		}
 		config, err := img.OCIConfig(ctx)
 		if err != nil {

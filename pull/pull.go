@@ -218,7 +218,7 @@ func destination(ctx context.Context, s *storage.Store, sys *types.SystemContext
 	if err != nil {
 		return nil, listPlatforms(ctx, source, sys, Platform{}, err)
 	}
-	defer img.Close()
+	defer img.Close() //nolint:errcheck // only read from
 	config := img.ConfigInfo().Digest
 	if config == "" {
 		return nil, errors.New("the image has no configuration")
@@ -238,7 +238,7 @@ func listPlatforms(ctx context.Context, source types.ImageReference, sys *types.
 	if srcErr != nil {
 		return err
 	}
-	defer src.Close()
+	defer src.Close() //nolint:errcheck // only read from
 	have, _, listErr := platforms(ctx, src, sys)
 	if listErr != nil || len(have) == 0 {
 		return err

@@ -168,6 +168,8 @@ func TestImportRefuses(t *testing.T) {
 	s := open(t)
 	for name, c := range map[string]struct{ source, in, image, want string }{
 		"text":         {"-", strings.Repeat("no archive ", 100), "", "it is not a tar archive"},
+		"few words":    {"-", "no archive", "", "it is not a tar archive"},
+		"cut off":      {"-", rootfs(t, strings.Repeat("x", 2000)).String()[:1600], "", "the data ends early"},
 		"missing file": {"/nonexistent", "", "", "does not exist"},
 		"directory":    {"/", "", "", "it is a directory"},
 		"bad name":     {"-", "", "UPPER", "lower case"},
@@ -202,7 +204,7 @@ func registry(t *testing.T) (address, dir string) {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/v2/", nil)
 		must(t, err)
 		if response, err := http.DefaultClient.Do(request); err == nil {
-			response.Body.Close()
+			must(t, response.Body.Close())
 			return address, dir
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -222,8 +224,8 @@ func TestPushAndPull(t *testing.T) {
 	t.Run("pull", func(t *testing.T) {
 		to := open(t)
 		var kinds []Kind
-		done, err := Pull(t.Context(), to, name, Options{Progress: func(e Event) { kinds = append(kinds, e.Kind) }})
-		must(t, err)
+		done, pullErr := Pull(t.Context(), to, name, Options{Progress: func(e Event) { kinds = append(kinds, e.Kind) }})
+		must(t, pullErr)
 		must(t, to.Reconcile())
 		img, err := to.Find(name)
 		must(t, err)
@@ -237,7 +239,7 @@ func TestPushAndPull(t *testing.T) {
 	t.Run("pull by digest", func(t *testing.T) {
 		to := open(t)
 		byDigest := address + "/some/image@" + pushed.Digest
-		_, err := Pull(t.Context(), to, byDigest, Options{})
+		_, err = Pull(t.Context(), to, byDigest, Options{})
 		must(t, err)
 		must(t, to.Reconcile())
 		if img, err := to.Find(byDigest); err != nil || img.ID != id {
@@ -245,7 +247,7 @@ func TestPushAndPull(t *testing.T) {
 		}
 	})
 	t.Run("all tags", func(t *testing.T) {
-		_, err := Push(t.Context(), from, name, address+"/some/image:2", PushOptions{})
+		_, err = Push(t.Context(), from, name, address+"/some/image:2", PushOptions{})
 		must(t, err)
 		done, err := Pull(t.Context(), open(t), address+"/some/image", Options{AllTags: true})
 		if err != nil || len(done) != 2 {

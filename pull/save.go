@@ -128,11 +128,11 @@ func piped(out io.Writer, write func(path string) error) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer r.Close() //nolint:errcheck // only read from
 	copied := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(out, r)
-		r.Close() // whoever still writes hears of it
+		r.Close() //nolint:errcheck // whoever still writes hears of it
 		copied <- err
 	}()
 	written := write(fmt.Sprintf("/proc/self/fd/%d", w.Fd()))
@@ -149,7 +149,7 @@ func saveOCI(ctx context.Context, s *storage.Store, sys *types.SystemContext, ou
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(dir) //nolint:errcheck // the scratch directory goes anyway
 	for _, one := range list {
 		names := []string{""}
 		if len(one.names) > 0 {
@@ -192,12 +192,12 @@ func archiveLayout(ctx context.Context, w *tar.Writer, dir string) error {
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer f.Close() //nolint:errcheck // only read from
 		st, err := f.Stat()
 		if err != nil {
 			return err
 		}
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: st.Size()}); err != nil {
+		if err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: st.Size()}); err != nil {
 			return err
 		}
 		_, err = io.Copy(w, reader{ctx, f})

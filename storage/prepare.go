@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus" //nolint:depguard // to silence the libraries, which log
 	"go.podman.io/storage/pkg/configfile"
 	"go.podman.io/storage/pkg/reexec"
 	"golang.org/x/sys/unix"
@@ -45,10 +45,14 @@ func Prepare() error {
 			return fmt.Errorf("cannot set %s: %w", name, err)
 		}
 	}
-	os.Unsetenv("STORAGE_DRIVER")
-	os.Unsetenv("STORAGE_OPTS")
+	unset := []string{"STORAGE_DRIVER", "STORAGE_OPTS"}
 	if os.Getenv("XDG_CONFIG_HOME") == "" { // set and empty would be the working directory to them
-		os.Unsetenv("XDG_CONFIG_HOME")
+		unset = append(unset, "XDG_CONFIG_HOME")
+	}
+	for _, name := range unset {
+		if err := os.Unsetenv(name); err != nil {
+			return fmt.Errorf("cannot unset %s: %w", name, err)
+		}
 	}
 	unix.Umask(0o022) // the modes in layers are the archives', not the user's
 	logrus.SetLevel(logrus.FatalLevel)
@@ -67,7 +71,7 @@ func outsideID(path string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot read the id map: %w", err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read from
 	for s := bufio.NewScanner(f); s.Scan(); {
 		if w := strings.Fields(s.Text()); len(w) == 3 && w[0] == "0" {
 			id, err := strconv.Atoi(w[1])

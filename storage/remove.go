@@ -35,7 +35,7 @@ func (s *Store) Remove(name string, o RemoveOptions) (done []Removed, err error)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if err := s.reconcile(false); err != nil {
+	if err = s.reconcile(false); err != nil {
 		return nil, err
 	}
 	img, err := s.Find(name)
@@ -55,7 +55,7 @@ func (s *Store) Remove(name string, o RemoveOptions) (done []Removed, err error)
 	if len(take) > 0 && len(names) > len(take) {
 		return s.untag(img, take, names) // the image keeps another name
 	}
-	if err := conflict(name, img, names, users, len(take) > 0, o.Force); err != nil {
+	if err = conflict(name, img, names, users, len(take) > 0, o.Force); err != nil {
 		return nil, err
 	}
 	if img.ReadOnly {
@@ -87,7 +87,7 @@ func (s *Store) Sweep() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := s.sweepLayers(); err != nil {
+	if err = s.sweepLayers(); err != nil {
 		return 0, err
 	}
 	after, err := s.layerBytes()

@@ -59,10 +59,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		PullOptions:        map[string]string{"enable_partial_images": "false"},
 	}
 	if kind == layer.Fuse {
-		program, err := exec.LookPath("fuse-overlayfs")
-		if err != nil {
+		program, lookErr := exec.LookPath("fuse-overlayfs")
+		if lookErr != nil {
 			return nil, &Error{
-				What: "cannot open the store " + o.Data + ": fuse-overlayfs is not installed", Err: err,
+				What: "cannot open the store " + o.Data + ": fuse-overlayfs is not installed", Err: lookErr,
 				Help: "install fuse-overlayfs (apt-get install fuse-overlayfs)",
 			}
 		}
@@ -70,12 +70,12 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	var extra []string
 	for _, dir := range o.AdditionalImageStores {
-		abs, err := filepath.Abs(dir)
-		if err == nil {
-			_, err = os.Stat(abs)
+		abs, dirErr := filepath.Abs(dir)
+		if dirErr == nil {
+			_, dirErr = os.Stat(abs)
 		}
-		if err != nil {
-			return nil, explain("read the additional image store", dir, err)
+		if dirErr != nil {
+			return nil, explain("read the additional image store", dir, dirErr)
 		}
 		options.GraphDriverOptions = append(options.GraphDriverOptions, "overlay.imagestore="+abs)
 		extra = append(extra, abs)

@@ -232,7 +232,7 @@ func TestAdditionalImageStore(t *testing.T) {
 	must(t, theirs.Close())
 	// Elsewhere, because the library keeps the locks of a store that this process wrote to.
 	elsewhere := t.TempDir()
-	must(t, exec.Command("cp", "-a", filepath.Join(other, "data", "storage"), elsewhere).Run()) //nolint:noctx // ends by itself
+	must(t, exec.Command("cp", "-a", filepath.Join(other, "data", "storage"), elsewhere).Run())
 
 	s := open(t, t.TempDir(), filepath.Join(elsewhere, "storage"))
 	if got, err := s.Present("a"); err != nil || got == nil || got.ID != id {
