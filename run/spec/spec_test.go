@@ -1,0 +1,155 @@
+package spec
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/storage/image"
+)
+
+const (
+	passwd = "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/var/www:\nbad:x:-1:0::/:\nbig:x:4294967296:0::/:\n"
+	group  = "root:x:0:\nwww:x:33:\nextra:x:50:www,other\n"
+)
+
+func TestResolveUser(t *testing.T) {
+	for _, tt := range []struct {
+		spec string
+		add  []string
+		want User
+		bad  bool
+	}{
+		{"", nil, User{0, 0, nil, "/root"}, false},
+		{"www", nil, User{33, 33, []uint32{50}, "/var/www"}, false},
+		{"33", nil, User{33, 33, []uint32{50}, "/var/www"}, false},
+		{"www:extra", nil, User{33, 50, nil, "/var/www"}, false},
+		{"1000:1001", []string{"extra", "7"}, User{1000, 1001, []uint32{50, 7}, ""}, false},
+		{"nobody", nil, User{}, true},
+		{"bad", nil, User{}, true},
+		{"big", nil, User{}, true},
+		{"-1", nil, User{}, true},
+		{"+0", nil, User{}, true},
+		{"4294967296", nil, User{}, true},
+		{"0:none", nil, User{}, true},
+	} {
+		got, err := resolveUser(passwd, group, tt.spec, tt.add)
+		if (err != nil) != tt.bad || err == nil && !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%q: %+v, %v", tt.spec, got, err)
+		}
+	}
+}
+
+func FuzzResolveUser(f *testing.F) {
+	f.Add(passwd, group, "www:extra")
+	f.Fuzz(func(t *testing.T, p, g, s string) {
+		if u, err := resolveUser(p, g, s, nil); err == nil && (u.UID >= 1<<31 || u.GID >= 1<<31) {
+			t.Fatal(u)
+		}
+	})
+}
+
+func TestCapabilitySet(t *testing.T) {
+	for _, tt := range []struct {
+		add, drop []string
+		want      []string
+	}{
+		{nil, []string{"ALL"}, nil},
+		{[]string{"net_admin"}, []string{"all"}, []string{"CAP_NET_ADMIN"}},
+		{nil, nil, DefaultCapabilities},
+		{nil, []string{"CAP_KILL"}, slices.DeleteFunc(slices.Clone(DefaultCapabilities), func(s string) bool { return s == "CAP_KILL" })},
+		{[]string{"ALL"}, nil, allCapabilities},
+	} {
+		got, err := CapabilitySet(config.Config{CapAdd: tt.add, CapDrop: tt.drop})
+		if err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("+%v -%v: %v, %v", tt.add, tt.drop, got, err)
+		}
+	}
+	if _, err := CapabilitySet(config.Config{CapAdd: []string{"FLY"}}); err == nil {
+		t.Error("an unknown capability was accepted")
+	}
+}
+
+func input() Input {
+	return Input{ID: "0123456789abcdef", Image: &image.Image{}, Args: []string{"true"}, Mapped: 65537}
+}
+
+func TestBuild(t *testing.T) {
+	in := input()
+	in.Config.Mounts = []config.Mount{{Type: config.MountTmpfs, Target: "/dev/shm"}, {Type: config.MountBind, Source: "/s", Target: "/a/b"}, {Type: config.MountBind, Source: "/s", Target: "/a"}}
+	s, err := Build(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Process.Capabilities.Inheritable)+len(s.Process.Capabilities.Ambient) != 0 {
+		t.Error("inheritable or ambient capabilities")
+	}
+	var order []string
+	shm := 0
+	for _, m := range s.Mounts {
+		if m.Destination == "/a" || m.Destination == "/a/b" {
+			order = append(order, m.Destination)
+		}
+		if m.Destination == "/dev/shm" {
+			shm++
+		}
+	}
+	if !slices.Equal(order, []string{"/a", "/a/b"}) || shm != 1 {
+		t.Errorf("mounts: %v, %d at /dev/shm", order, shm)
+	}
+	if s.Hostname != "0123456789ab" || !slices.Contains(s.Process.Env, "HOSTNAME=0123456789ab") {
+		t.Errorf("host name %q, environment %v", s.Hostname, s.Process.Env)
+	}
+}
+
+func TestBuildRefuses(t *testing.T) {
+	for name, edit := range map[string]func(*Input){
+		"machine-wide sysctl": func(in *Input) { in.Config.Sysctls = map[string]string{"vm.swappiness": "1"} },
+		"sysctl of a shared net": func(in *Input) {
+			in.Config.Network, in.Config.Sysctls = "host", map[string]string{"net.ipv4.ip_forward": "1"}
+		},
+		"mount twice": func(in *Input) {
+			in.Config.Mounts = []config.Mount{{Type: "tmpfs", Target: "/x"}, {Type: "tmpfs", Target: "/x/"}}
+		},
+		"umask": func(in *Input) { in.Config.Umask = "9" },
+	} {
+		in := input()
+		edit(&in)
+		if _, err := Build(in); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}
+
+func TestEnvironmentNeverReadsTheHosts(t *testing.T) {
+	t.Setenv("SECRET", "s")
+	in := input()
+	in.Image.Config.Config.Env = []string{"SECRET", "A=1"}
+	in.Config.Env = []string{"A=2"}
+	env := environment(in)
+	if slices.Contains(env, "SECRET=s") || !slices.Contains(env, "A=2") || slices.Contains(env, "A=1") {
+		t.Error(env)
+	}
+}
+
+func TestCommand(t *testing.T) {
+	img := &image.Image{}
+	img.Config.Config.Entrypoint, img.Config.Config.Cmd = []string{"e"}, []string{"c"}
+	for _, tt := range []struct {
+		c    config.Config
+		want []string
+	}{
+		{config.Config{}, []string{"e", "c"}},
+		{config.Config{Command: []string{"x"}}, []string{"e", "x"}},
+		{config.Config{Entrypoint: []string{"n"}}, []string{"n"}},
+		{config.Config{ClearEntrypoint: true, Command: []string{"x"}}, []string{"x"}},
+	} {
+		if got, err := Command(img, tt.c); err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("%+v: %v, %v", tt.c, got, err)
+		}
+	}
+	if _, err := Command(img, config.Config{ClearEntrypoint: true}); err == nil {
+		t.Error("no command was accepted")
+	}
+}
