@@ -60,15 +60,13 @@ func imagePrune(c *cli.Context, s *storage.Store, records *record.Store, f filte
 			continue
 		}
 		users := func(id string) ([]storage.User, error) { return imageUsers(records, id) }
-		if u, err := users(img.ID); err != nil {
-			return err
+		if u, usersErr := users(img.ID); usersErr != nil {
+			return usersErr
 		} else if len(u) > 0 {
 			continue
 		}
-		done, bytes, err := s.Reclaim(img.ID, storage.RemoveOptions{Force: true, Users: users})
-		if err != nil {
-			errs = append(errs, err)
-		}
+		done, bytes, removeErr := s.Reclaim(img.ID, storage.RemoveOptions{Force: true, Users: users})
+		errs = append(errs, removeErr)
 		freed += bytes
 		for _, d := range done {
 			if d.Untagged != "" {

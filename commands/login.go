@@ -30,7 +30,7 @@ func loginCommand(cmd *cli.Command) {
 	cmd.Action = func(c *cli.Context) error {
 		registry := c.Args().First()
 		if c.Bool("get-login") {
-			user, err := pull.User(registry, accessOf(c))
+			user, err := pull.User(c.Context, registry, accessOf(c))
 			if err == nil && user == "" {
 				err = errors.New("not logged in to " + registry)
 			}
@@ -43,7 +43,7 @@ func loginCommand(cmd *cli.Command) {
 		if err != nil {
 			return err
 		}
-		if _, err := pull.Login(c.Context, registry, user, password, accessOf(c)); err != nil {
+		if _, err = pull.Login(c.Context, registry, user, password, accessOf(c)); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintln(c.App.Writer, "Login Succeeded")
@@ -60,7 +60,7 @@ func logoutCommand(cmd *cli.Command) {
 	cmd.Action = func(c *cli.Context) error {
 		registry := c.Args().First()
 		if c.Bool("all") {
-			if err := pull.Logout("", accessOf(c)); err != nil {
+			if err := pull.Logout(c.Context, "", accessOf(c)); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintln(c.App.Writer, "Removed login credentials for all registries")
@@ -69,7 +69,7 @@ func logoutCommand(cmd *cli.Command) {
 		if registry == "" {
 			registry = "docker.io"
 		}
-		if err := pull.Logout(registry, accessOf(c)); err != nil {
+		if err := pull.Logout(c.Context, registry, accessOf(c)); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(c.App.Writer, "Removed login credentials for %s\n", registry)
@@ -85,8 +85,8 @@ func credentials(c *cli.Context) (user, password string, err error) {
 		if user == "" || password != "" {
 			return "", "", &usageError{text: "--password-stdin needs --username, and no --password", verb: "login", code: exitFailed}
 		}
-		data, err := io.ReadAll(io.LimitReader(in, 1<<20))
-		return user, strings.TrimRight(string(data), "\r\n"), err
+		data, readErr := io.ReadAll(io.LimitReader(in, 1<<20))
+		return user, strings.TrimRight(string(data), "\r\n"), readErr
 	}
 	if (user == "" || password == "") && !isTerminal(in) {
 		return "", "", &usageError{text: "cannot ask for credentials: standard input is no terminal; use --username and --password-stdin", verb: "login", code: exitFailed}

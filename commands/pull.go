@@ -49,8 +49,8 @@ func pullCommand(cmd *cli.Command) {
 			end()
 			for _, img := range done {
 				emitImage(records, "pull", img.ID, img.Names)
-				if _, err := fmt.Fprintln(c.App.Writer, img.ID); err != nil {
-					return err
+				if _, printErr := fmt.Fprintln(c.App.Writer, img.ID); printErr != nil {
+					return printErr
 				}
 			}
 			return err

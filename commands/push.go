@@ -28,11 +28,11 @@ func pushCommand(cmd *cli.Command) {
 			if err != nil {
 				return err
 			}
-			if img, err := s.Find(name); err == nil {
+			if img, findErr := s.Find(name); findErr == nil {
 				emitImage(records, "push", img.ID, []string{pushed.Name})
 			}
 			if path := c.String("digestfile"); path != "" {
-				if err := writeFile(path, []byte(pushed.Digest)); err != nil {
+				if err = writeFile(path, []byte(pushed.Digest)); err != nil {
 					return err
 				}
 			}

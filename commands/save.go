@@ -45,13 +45,13 @@ func saveCommand(cmd *cli.Command) {
 
 // atomically writes a file that is there whole or not at all. What is no regular file, such as /dev/null or a pipe, is written to directly.
 func atomically(path string, write func(io.Writer) error) (err error) {
-	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+	if st, statErr := os.Stat(path); statErr == nil && !st.Mode().IsRegular() {
 		if st.IsDir() {
 			return fmt.Errorf("cannot write %s: it is a directory", path)
 		}
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return plainPath("write", path, err)
+		f, openErr := os.OpenFile(path, os.O_WRONLY, 0)
+		if openErr != nil {
+			return plainPath("write", path, openErr)
 		}
 		return errors.Join(write(f), f.Close())
 	}
@@ -64,11 +64,10 @@ func atomically(path string, write func(io.Writer) error) (err error) {
 			_ = os.Remove(f.Name())
 		}
 	}()
-	if err := write(f); err != nil {
-		f.Close()
-		return err
+	if err = write(f); err != nil {
+		return errors.Join(err, f.Close())
 	}
-	if err := errors.Join(f.Chmod(0o644), f.Close()); err != nil {
+	if err = errors.Join(f.Chmod(0o644), f.Close()); err != nil {
 		return plainPath("write", path, err)
 	}
 	return os.Rename(f.Name(), path)

@@ -1,12 +1,15 @@
 package pull
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
@@ -18,8 +21,8 @@ import (
 
 // Access is how registries are reached and what is accepted from them. The zero value is what configuration files say.
 type Access struct {
-	// TLSVerify overrides registries.conf. By default certificates are verified, except for registries on the loopback interface, which
-	// may also speak plain HTTP, as with Docker.
+	// TLSVerify overrides registries.conf. By default registries speak TLS with certificates that can be verified; those on the loopback
+	// interface may also speak plain HTTP, as with Docker, but when they do speak TLS it is verified.
 	TLSVerify *bool
 	Creds     string // USER[:PASSWORD], instead of stored credentials
 	AuthFile  string // instead of $REGISTRY_AUTH_FILE and the default files
@@ -28,7 +31,7 @@ type Access struct {
 }
 
 // system is the library's view of an Access for one registry; named is nil for what is no registry's.
-func (a Access) system(s *storage.Store, named reference.Named) (*types.SystemContext, error) {
+func (a Access) system(ctx context.Context, s *storage.Store, named reference.Named) (*types.SystemContext, error) {
 	sys := &types.SystemContext{
 		DockerRegistryUserAgent: "skiff",
 		AuthFilePath:            a.AuthFile,
@@ -67,7 +70,7 @@ func (a Access) system(s *storage.Store, named reference.Named) (*types.SystemCo
 		if err != nil {
 			return nil, &Error{What: "cannot read registries.conf: " + oneLine(err), Err: err}
 		}
-		if configured == nil {
+		if configured == nil && !speaksTLS(ctx, reference.Domain(named)) {
 			sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 		}
 	}
@@ -83,6 +86,22 @@ func loopback(domain string) bool {
 	host = strings.Trim(host, "[]")
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// speaksTLS asks whether a TLS handshake is answered, whatever the certificate: only then is there one to verify.
+func speaksTLS(ctx context.Context, domain string) bool {
+	if _, _, err := net.SplitHostPort(domain); err != nil {
+		domain = net.JoinHostPort(strings.Trim(domain, "[]"), "443")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // nothing is said on this connection
+	connection, err := d.DialContext(ctx, "tcp", domain)
+	if err != nil {
+		return false
+	}
+	_ = connection.Close()
+	return true
 }
 
 // policy reads the signature policy. Without one anywhere every image is accepted, as Docker does; a file that is there is obeyed.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,12 +56,19 @@ func TestParseRegistry(t *testing.T) {
 
 func TestSystem(t *testing.T) {
 	no := false
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	defer secure.Close()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	address := func(s *httptest.Server) string { return s.Listener.Addr().String() }
 	for name, c := range map[string]struct {
 		access Access
 		image  string
 		want   types.OptionalBool
 	}{
-		"registry on this machine":           {Access{}, "localhost:5000/x", types.OptionalBoolTrue},
+		"registry on this machine":           {Access{}, address(plain) + "/x", types.OptionalBoolTrue},
+		"registry on this machine with TLS":  {Access{}, address(secure) + "/x", types.OptionalBoolUndefined},
+		"nobody on this machine":             {Access{}, "localhost:1/x", types.OptionalBoolTrue},
 		"registry elsewhere":                 {Access{}, "example.com/x", types.OptionalBoolUndefined},
 		"registry elsewhere, no certificate": {Access{TLSVerify: &no}, "example.com/x", types.OptionalBoolTrue},
 	} {
@@ -68,16 +77,16 @@ func TestSystem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sys, err := c.access.system(nil, named)
+			sys, err := c.access.system(t.Context(), nil, named)
 			if err != nil || sys.DockerInsecureSkipTLSVerify != c.want {
 				t.Errorf("got %v, %v", sys.DockerInsecureSkipTLSVerify, err)
 			}
 		})
 	}
-	if _, err := (Access{Creds: ":x"}).system(nil, nil); err == nil {
+	if _, err := (Access{Creds: ":x"}).system(t.Context(), nil, nil); err == nil {
 		t.Error("credentials without a user are accepted")
 	}
-	if _, err := (Access{AuthFile: "/nonexistent"}).system(nil, nil); err == nil {
+	if _, err := (Access{AuthFile: "/nonexistent"}).system(t.Context(), nil, nil); err == nil {
 		t.Error("a missing credentials file is accepted")
 	}
 }

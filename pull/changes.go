@@ -193,7 +193,7 @@ func (c *containerConfig) parseHealth(rest string) (*health, error) {
 			return h, nil
 		case strings.EqualFold(word, "CMD") && after != "":
 			h.Test = append([]string{"CMD-SHELL"}, after)
-			if list, ok := jsonList(after); ok {
+			if list, isList := jsonList(after); isList {
 				h.Test = append([]string{"CMD"}, list...)
 			}
 			return h, nil

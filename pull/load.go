@@ -182,7 +182,7 @@ func archiveKind(f *os.File) (archive, error) {
 
 // loadDocker loads the images of a docker-archive.
 func loadDocker(ctx context.Context, s *storage.Store, file, only string, o LoadOptions) ([]Image, error) {
-	sys, err := Access{}.system(s, nil)
+	sys, err := Access{}.system(ctx, s, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +229,7 @@ func loadOCI(ctx context.Context, s *storage.Store, f *os.File, only string, o L
 	if err != nil {
 		return nil, err
 	}
-	sys, err := Access{}.system(s, nil)
+	sys, err := Access{}.system(ctx, s, nil)
 	if err != nil {
 		return nil, err
 	}

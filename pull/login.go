@@ -21,7 +21,7 @@ func Login(ctx context.Context, registry, user, password string, a Access) (stri
 	}
 	missing := a.AuthFile
 	a.AuthFile = "" // it need not be there yet
-	sys, err := a.system(nil, named)
+	sys, err := a.system(ctx, nil, named)
 	if err != nil {
 		return "", err
 	}
@@ -43,8 +43,8 @@ func Login(ctx context.Context, registry, user, password string, a Access) (stri
 }
 
 // Logout forgets a registry's credentials; "" is all registries'.
-func Logout(registry string, a Access) error {
-	sys, err := a.system(nil, nil)
+func Logout(ctx context.Context, registry string, a Access) error {
+	sys, err := a.system(ctx, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -69,12 +69,12 @@ func Logout(registry string, a Access) error {
 }
 
 // User is who is logged in to a registry, "" for nobody.
-func User(registry string, a Access) (string, error) {
+func User(ctx context.Context, registry string, a Access) (string, error) {
 	registry, named, err := parseRegistry(registry)
 	if err != nil {
 		return "", err
 	}
-	sys, err := a.system(nil, named)
+	sys, err := a.system(ctx, nil, named)
 	if err != nil {
 		return "", err
 	}

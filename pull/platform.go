@@ -118,9 +118,9 @@ func platforms(ctx context.Context, src types.ImageSource, sys *types.SystemCont
 		if imageErr != nil {
 			return nil, nil, imageErr
 		}
-		config, err := img.OCIConfig(ctx)
-		if err != nil {
-			return nil, nil, err
+		config, configErr := img.OCIConfig(ctx)
+		if configErr != nil {
+			return nil, nil, configErr
 		}
 		have := Platform{config.OS, config.Architecture, config.Variant}
 		return []string{have.String()}, func(p Platform) bool { return p.Matches(have.OS, have.Architecture, have.Variant) }, nil

@@ -62,7 +62,7 @@ func pullNamed(ctx context.Context, s *storage.Store, name string, o Options) ([
 	if err != nil {
 		return nil, err
 	}
-	sys, err := o.system(s, named)
+	sys, err := o.system(ctx, s, named)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func pullDirectory(ctx context.Context, s *storage.Store, scheme, path string, o
 	if err != nil {
 		return nil, fmt.Errorf("cannot pull %s:%s: %w", scheme, path, err)
 	}
-	sys, err := o.system(s, nil)
+	sys, err := o.system(ctx, s, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -227,8 +227,8 @@ func TestPushAndPull(t *testing.T) {
 		done, pullErr := Pull(t.Context(), to, name, Options{Progress: func(e Event) { kinds = append(kinds, e.Kind) }})
 		must(t, pullErr)
 		must(t, to.Reconcile())
-		img, err := to.Find(name)
-		must(t, err)
+		img, findErr := to.Find(name)
+		must(t, findErr)
 		if img.ID != id || done[0].ID != id || img.Digest != pushed.Digest {
 			t.Errorf("got %s with digest %s; pushed %s with %s", img.ID, img.Digest, id, pushed.Digest)
 		}
@@ -242,16 +242,16 @@ func TestPushAndPull(t *testing.T) {
 		_, err = Pull(t.Context(), to, byDigest, Options{})
 		must(t, err)
 		must(t, to.Reconcile())
-		if img, err := to.Find(byDigest); err != nil || img.ID != id {
-			t.Errorf("found %v, %v", img, err)
+		if img, findErr := to.Find(byDigest); findErr != nil || img.ID != id {
+			t.Errorf("found %v, %v", img, findErr)
 		}
 	})
 	t.Run("all tags", func(t *testing.T) {
 		_, err = Push(t.Context(), from, name, address+"/some/image:2", PushOptions{})
 		must(t, err)
-		done, err := Pull(t.Context(), open(t), address+"/some/image", Options{AllTags: true})
-		if err != nil || len(done) != 2 {
-			t.Errorf("got %v, %v", done, err)
+		done, pullErr := Pull(t.Context(), open(t), address+"/some/image", Options{AllTags: true})
+		if pullErr != nil || len(done) != 2 {
+			t.Errorf("got %v, %v", done, pullErr)
 		}
 	})
 	t.Run("refused", func(t *testing.T) {
@@ -260,21 +260,21 @@ func TestPushAndPull(t *testing.T) {
 			address + "/some/image:none": ErrNotFound, address + "/none": ErrNotFound, "127.0.0.1:1/x": ErrUnreachable,
 			address + "/some/image@sha256:" + strings.Repeat("0", 64): ErrNotFound,
 		} {
-			if _, err := Pull(t.Context(), to, asked, Options{}); !errors.Is(err, kind) {
+			if _, err = Pull(t.Context(), to, asked, Options{}); !errors.Is(err, kind) {
 				t.Errorf("%s: got %v, want %v", asked, err, kind)
 			}
 		}
-		_, err := Pull(t.Context(), to, name, Options{Platform: Platform{"linux", "s390x", ""}})
+		_, err = Pull(t.Context(), to, name, Options{Platform: Platform{"linux", "s390x", ""}})
 		if !errors.Is(err, ErrNoPlatform) || !strings.Contains(err.Error(), "only for linux/") {
 			t.Errorf("another platform: %v", err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := Pull(ctx, to, name, Options{}); err == nil || !strings.Contains(err.Error(), "interrupted") {
+		if _, err = Pull(ctx, to, name, Options{}); err == nil || !strings.Contains(err.Error(), "interrupted") {
 			t.Errorf("cancelled: %v", err)
 		}
-		if layers, err := to.Library().Layers(); err != nil || len(layers) != 0 {
-			t.Errorf("left are %v, %v", layers, err)
+		if layers, listErr := to.Library().Layers(); listErr != nil || len(layers) != 0 {
+			t.Errorf("left are %v, %v", layers, listErr)
 		}
 	})
 	// From here on the registry is damaged.

@@ -48,7 +48,7 @@ func Push(ctx context.Context, s *storage.Store, name, target string, o PushOpti
 	if err != nil {
 		return Pushed{}, fmt.Errorf("cannot push %s: %w", name, err)
 	}
-	sys, err := o.system(s, named)
+	sys, err := o.system(ctx, s, named)
 	if err != nil {
 		return Pushed{}, err
 	}

@@ -42,7 +42,7 @@ func Save(ctx context.Context, s *storage.Store, out io.Writer, words []string, 
 	if err != nil {
 		return err
 	}
-	sys, err := Access{}.system(s, nil)
+	sys, err := Access{}.system(ctx, s, nil)
 	if err != nil {
 		return err
 	}
