@@ -98,7 +98,7 @@ func (p *program) dispatch(ctx context.Context, v verb, cmd *cli.Command, words 
 		return &usageError{text: err.Error(), verb: v.name(), usage: usageLine(v, cmd), code: exitOurs}
 	}
 	if text := v.count(len(operands)); text != "" {
-		return &usageError{text: text, verb: v.name(), usage: usageLine(v, cmd), code: exitFailed}
+		return &usageError{text: text, verb: v.name(), usage: usageLine(v, cmd), code: codeOf(v.name(), nil)}
 	}
 	if v.inside && p.life == Front {
 		return p.inside()

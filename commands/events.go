@@ -62,8 +62,12 @@ func events(c *cli.Context) error {
 	if since.IsZero() {
 		since = now
 	}
+	last := until
+	if last.Nanosecond() == 0 {
+		last = last.Add(time.Second - 1) // given to the second: all of that second is meant
+	}
 	return followEvents(ctx, records.EventsFile(), since, func(e record.Event) error {
-		if e.Time.Before(since) || !until.IsZero() && e.Time.After(until) || !eventMatches(f, e) {
+		if e.Time.Before(since) || !until.IsZero() && e.Time.After(last) || !eventMatches(f, e) {
 			return nil
 		}
 		return show(e)

@@ -111,7 +111,7 @@ func parseFormat(text string) (*template.Template, error) {
 	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
 	t, err := template.New("").Funcs(formatFuncs()).Option("missingkey=error").Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read --format: %s", strings.TrimPrefix(err.Error(), "template: :"))
+		return nil, fmt.Errorf("cannot read the template %q of --format: %s", text, strings.TrimPrefix(err.Error(), "template: :1: "))
 	}
 	return t, nil
 }

@@ -29,7 +29,7 @@ func TestListing(t *testing.T) {
 		{name: "functions", format: `{{json .Name}}{{pad .Colour 1 1}}{{join (split .Name "e") "-"}}{{title .Name}}`, want: "\"pear\" green p-arPear\n\"plum with a long name\" blue plum with a long nam-Plum with a long name\n"},
 		{name: "unknown field", format: "{{.Weight}}", err: "there is no field Weight"},
 		{name: "unknown field of a table", format: "table {{.Weight}}", err: "there is no field Weight"},
-		{name: "bad template", format: "{{.Name", err: "cannot read --format"},
+		{name: "bad template", format: "{{.Name", err: `cannot read the template "{{.Name" of --format: unclosed action`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -42,7 +42,7 @@ func inspectConfig(t *record.Container, img *image.Image) inspectedConfig {
 		AttachStdout: !a.Detach && (len(a.Attach) == 0 || slices.Contains(a.Attach, "stdout")),
 		AttachStderr: !a.Detach && (len(a.Attach) == 0 || slices.Contains(a.Attach, "stderr")),
 		ExposedPorts: map[string]struct{}{}, Tty: a.Tty, OpenStdin: a.Interactive, StdinOnce: a.Interactive && !a.Detach,
-		Env: mergeEnv(i.Env, a), Cmd: a.Command, Image: t.ImageName, Volumes: i.Volumes,
+		Env: mergeEnv(i.Env, a), Cmd: a.Command, Image: first(a.Image, t.ImageName), Volumes: i.Volumes,
 		WorkingDir: first(a.Workdir, i.WorkingDir), Entrypoint: a.Entrypoint, OnBuild: img.OnBuild,
 		Labels: map[string]string{}, StopSignal: first(a.StopSignal, i.StopSignal), StopTimeout: a.StopTimeout,
 	}

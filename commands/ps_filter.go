@@ -59,7 +59,9 @@ func containerFilter(h *run.Host, list []run.Container, f filters, all bool) (fu
 			f.labels(t.Config.Labels) &&
 			f.match("status", func(v string) bool { return v == stateText(t.Status) }) &&
 			f.match("exited", func(v string) bool { return exitedWith(t.Status, v) }) &&
-			f.match("ancestor", func(v string) bool { return t.ImageName == v || slices.Contains(ancestors, t.ImageID) }) &&
+			f.match("ancestor", func(v string) bool {
+				return t.ImageName == v || t.Config.Image == v || slices.Contains(ancestors, t.ImageID)
+			}) &&
 			f.match("volume", func(v string) bool { return usesVolume(t, v) }) &&
 			f.match("network", func(v string) bool { return networkName(t.Config.Network) == v }) &&
 			f.match("publish", func(v string) bool { return publishes(t, v, true) }) &&

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -88,7 +89,14 @@ func killCommand() *cli.Command {
 				if !running(t) {
 					return fmt.Errorf("cannot kill container %s: it is not running", t.Name)
 				}
-				return h.Kill(c.Context, t.Container, sig)
+				if err := h.Kill(c.Context, t.Container, sig); err != nil || sig != unix.SIGKILL {
+					return err
+				}
+				_, err := h.Wait(c.Context, t.Container) // nothing survives it, and the next command may rely on that
+				if errors.Is(err, record.ErrNotFound) {
+					return nil // --rm
+				}
+				return err
 			})
 		},
 	}

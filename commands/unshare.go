@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,8 +25,24 @@ func unshare(c *cli.Context) error {
 	}
 	path, err := exec.LookPath(words[0])
 	if err != nil {
-		return fmt.Errorf("cannot run %s: %w", words[0], err)
+		return notRunnable{fmt.Errorf("cannot run %s: %w", words[0], err), errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist)}
 	}
 	p := programOf(c)
 	return p.enter(func() (string, error) { return path, nil }, words, p.streams)
+}
+
+// notRunnable is a command that cannot be run, with the exit code of a payload's.
+type notRunnable struct {
+	error
+	missing bool
+}
+
+func (e notRunnable) Unwrap() error { return e.error }
+
+// ExitCode is 127 or 126.
+func (e notRunnable) ExitCode() int {
+	if e.missing {
+		return exitNotFound
+	}
+	return exitCannotExec
 }
