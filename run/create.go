@@ -15,7 +15,6 @@ import (
 	"github.com/skiff-containers/skiff/storage/disk"
 	"github.com/skiff-containers/skiff/storage/image"
 	"github.com/skiff-containers/skiff/storage/record"
-	"github.com/skiff-containers/skiff/storage/ref"
 	"github.com/skiff-containers/skiff/storage/volume"
 )
 
@@ -36,7 +35,7 @@ func (h *Host) Create(_ context.Context, c config.Config, name string) (*record.
 		return nil, err
 	}
 	defer lock.Unlock()
-	id, fullName, err := h.Images.Resolve(c.Image)
+	id, _, err := h.Images.Resolve(c.Image)
 	if err != nil {
 		return nil, err
 	}
@@ -53,11 +52,6 @@ func (h *Host) Create(_ context.Context, c config.Config, name string) (*record.
 	}
 	r := &record.Container{Version: record.Version, ID: record.NewID(), Name: name, Created: time.Now().UTC(), ImageID: id, ImageName: c.Image,
 		Path: args[0], Args: args[1:], Layer: c.StorageDriver}
-	if fullName != "" {
-		if parsed, err := ref.Parse(fullName); err == nil {
-			r.ImageName = parsed.Familiar()
-		}
-	}
 	for _, share := range []*string{&c.Network, &c.Pid, &c.IPC} {
 		if err := h.resolveShare(share); err != nil {
 			return nil, err

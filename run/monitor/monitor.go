@@ -129,7 +129,7 @@ func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) in
 	close(m.over)
 	m.answerAll()
 	if m.record.Config.Remove {
-		err = errors.Join(err, m.store.Sweep(layer.Delete))
+		err = errors.Join(err, m.store.DeleteRetired(m.record.ID, layer.Delete))
 	}
 	if err != nil {
 		return codeOurs
@@ -154,7 +154,7 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	if err != nil {
 		return err
 	}
-	m.process = &process{log: m.log}
+	m.process = newProcess(m.log)
 	if c.Tty {
 		if req.Rows > 0 {
 			bundle.Spec.Process.ConsoleSize = &specs.Box{Height: uint(req.Rows), Width: uint(req.Cols)}
@@ -179,9 +179,10 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	m.process.run(m.container)
+	m.process.Process = m.container
 	conv := m.converse(conn, m.process)
 	conv.attach(req, files)
+	m.process.run()
 	if err := m.container.Start(); err != nil {
 		_ = m.container.Signal(unix.SIGKILL) // it ended with the failed execve
 		m.process.wait(0)

@@ -32,6 +32,8 @@ type process struct {
 	code    int
 }
 
+func newProcess(l *log.Writer) *process { return &process{log: l, done: make(chan struct{})} }
+
 // pipes makes the three pipes of a process without terminal: theirs are the process's ends.
 func (p *process) pipes(wantStdin bool) (theirs [3]*os.File, err error) {
 	closeAll := func() {
@@ -55,11 +57,9 @@ func (p *process) pipes(wantStdin bool) (theirs [3]*os.File, err error) {
 	return theirs, nil
 }
 
-// run starts the copying and waits for the end in the background.
-func (p *process) run(pr oci.Process) {
-	p.Process = pr
-	p.done = make(chan struct{})
-	if console := pr.Console(); console != nil {
+// run starts the copying. Clients that are to see everything are attached before.
+func (p *process) run() {
+	if console := p.Console(); console != nil {
 		p.copying.Go(func() { p.copyOut(console, false) })
 	} else {
 		for i, f := range p.out {

@@ -222,7 +222,7 @@ func (m *monitor) stop(sig unix.Signal, timeout time.Duration) {
 
 // exec adds a process to the container.
 func (m *monitor) exec(c *conversation, req stage.Request, files []*os.File) {
-	p, err := m.spawn(req, c)
+	p, err := m.spawn(req)
 	if err != nil {
 		for _, f := range files {
 			f.Close()
@@ -232,6 +232,7 @@ func (m *monitor) exec(c *conversation, req stage.Request, files []*os.File) {
 	}
 	c.process = p
 	c.attach(req, files)
+	p.run()
 	c.reply(stage.Reply{Kind: stage.Started, Pid: p.Pid()})
 	if req.Exec.Detach {
 		c.conn.Close()
@@ -246,7 +247,7 @@ func (m *monitor) exec(c *conversation, req stage.Request, files []*os.File) {
 // execGrace is how long the output of an exec'd process may lag behind its end, when a child of it holds the streams open.
 const execGrace = 200 * time.Millisecond
 
-func (m *monitor) spawn(req stage.Request, c *conversation) (*process, error) {
+func (m *monitor) spawn(req stage.Request) (*process, error) {
 	e := req.Exec
 	if e == nil || len(e.Args) == 0 {
 		return nil, errors.New("cannot execute: no command")
@@ -280,7 +281,7 @@ func (m *monitor) spawn(req stage.Request, c *conversation) (*process, error) {
 	if e.Tty && req.Rows > 0 {
 		pr.ConsoleSize = &specs.Box{Height: uint(req.Rows), Width: uint(req.Cols)}
 	}
-	p := &process{}
+	p := newProcess(nil)
 	var stdio [3]*os.File
 	if !e.Tty && !e.Detach {
 		if stdio, err = p.pipes(e.Stdin); err != nil {
@@ -301,7 +302,7 @@ func (m *monitor) spawn(req stage.Request, c *conversation) (*process, error) {
 		}
 		return nil, err
 	}
-	p.run(op)
+	p.Process = op
 	m.emit("exec_start: "+strings.Join(e.Args, " "), nil)
 	return p, nil
 }

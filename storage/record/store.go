@@ -48,6 +48,12 @@ func (s *Store) Begin(c *Container) (*Pending, error) {
 			return nil, err
 		}
 	}
+	// Between making the directory and locking it a sweeper must not take it for an abandoned one.
+	gate, err := disk.WaitLock(s.gate(), disk.Shared, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer gate.Unlock()
 	p := &Pending{Container: c, Dir: filepath.Join(s.Data, containersDir, makingPrefix+c.ID), store: s, sync: disk.Sync(!c.Config.Remove)}
 	if err := os.Mkdir(p.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the container's directory: %w", err)
@@ -234,12 +240,16 @@ func (s *Store) Sweep(remove func(dir string) error) error {
 		return fmt.Errorf("cannot sweep: %w", err)
 	}
 	var errs []error
+	gate, gateErr := disk.TryLock(s.gate(), disk.Exclusive)
+	if gateErr == nil {
+		defer gate.Unlock()
+	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		switch {
 		case strings.HasPrefix(e.Name(), retiredPrefix):
 			errs = append(errs, remove(path))
-		case strings.HasPrefix(e.Name(), makingPrefix):
+		case strings.HasPrefix(e.Name(), makingPrefix) && gateErr == nil:
 			if held, err := disk.Locked(filepath.Join(path, "making")); err != nil || held {
 				continue
 			}
@@ -256,6 +266,14 @@ func (s *Store) Sweep(remove func(dir string) error) error {
 	}
 	return errors.Join(errs...)
 }
+
+// DeleteRetired deletes what is left of one retired container.
+func (s *Store) DeleteRetired(id string, remove func(dir string) error) error {
+	return remove(filepath.Join(s.Data, containersDir, retiredPrefix+id))
+}
+
+// gate is the lock that keeps sweepers from directories that are just being made.
+func (s *Store) gate() string { return filepath.Join(s.Data, containersDir, ".gate") }
 
 // Retired says whether there is anything for Sweep to do.
 func (s *Store) Retired() bool {
