@@ -44,7 +44,7 @@ func Parse(s string) (Ref, error) {
 		return bad("64 hex digits are an image id, not a name")
 	}
 	first, rest, hasSlash := strings.Cut(name, "/")
-	if hasSlash && (strings.ContainsAny(first, ".:") || first == "localhost" || strings.ToLower(first) != first) {
+	if hasSlash && (strings.ContainsAny(first, ".:") || first == "localhost") {
 		r.Domain, r.Path = first, rest
 	} else {
 		r.Domain, r.Path = defaultDomain, name
