@@ -102,7 +102,7 @@ func createPulling(c *cli.Context, h *run.Host, cfg config.Config) (*record.Cont
 	if !errors.Is(err, image.ErrNotFound) {
 		return t, err
 	}
-	if !c.Bool("quiet") {
+	if !c.Bool("quiet") && isTerminal(streamsOf(c).Err) {
 		fmt.Fprintf(c.App.ErrWriter, "Unable to find image '%s' locally\n", cfg.Image)
 	}
 	if err := pullImage(c, cfg); err != nil {

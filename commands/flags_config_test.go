@@ -34,7 +34,7 @@ func parseRun(t *testing.T, words ...string) (config.Config, error) {
 func TestConfigOf(t *testing.T) {
 	t.Setenv("FROM_HOST", "yes")
 	cfg, err := parseRun(t, "-itd", "--rm", "-e", "A=1,2", "-eFROM_HOST", "-e", "NOT_THERE", "-h", "box", "-u33", "-w", "/srv",
-		"-p80:80", "-m", "64m", "--cpus=1.5", "--pids-limit", "-1", "--name", "web", "-l", "a=b,c", "--stop-timeout=-1",
+		"-p80:80", "--pids-limit", "-1", "--name", "web", "-l", "a=b,c", "--stop-timeout=-1",
 		"-v", "data:/data:ro", "--entrypoint", "", "img:1", "sh", "-c", "echo -n --rm")
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +46,6 @@ func TestConfigOf(t *testing.T) {
 		Tty: true, Interactive: true, Detach: true, Remove: true, StopTimeout: &minusOne,
 		Ports:  []config.Port{{Container: 80, Host: 80, Protocol: "tcp"}},
 		Mounts: []config.Mount{{Type: config.MountVolume, Source: "data", Target: "/data", ReadOnly: true}},
-		Limits: config.Limits{Memory: 64 << 20, NanoCPUs: 1500000000},
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -69,6 +68,9 @@ func TestConfigOfRefuses(t *testing.T) {
 		{"pid", "--pid nowhere img", "--pid"},
 		{"stop signal", "--stop-signal FROB img", "--stop-signal"},
 		{"swap without memory", "--memory-swap 1g img", "--memory-swap"},
+		{"limit", "--memory 64m img", "--memory 64m: limits"},
+		{"processors", "--cpus=1.5 img", "--cpus 1.5: limits"},
+		{"bad limit", "--memory lots img", "lots"},
 		{"relative workdir", "-w tmp img", "--workdir"},
 		{"attach and detach", "-d -a stdout img", "--attach"},
 		{"detach keys", "--detach-keys frob img", "--detach-keys"},
