@@ -45,8 +45,9 @@ func (v conversation) hold(ctx context.Context, open func(*run.Streams) (*run.Se
 	}
 	signals := make(chan os.Signal, 64)
 	if v.sigProxy || v.tty {
-		signal.Notify(signals, v.wanted()...)
-		defer signal.Stop(signals)
+		// Each signal costs the runtime a round trip between threads: those that people send come first, the rest while the container
+		// starts. Nothing takes them back: the process ends with the conversation.
+		signal.Notify(signals, v.usual()...)
 	}
 	session, err := open(s)
 	if err != nil {
@@ -54,6 +55,9 @@ func (v conversation) hold(ctx context.Context, open func(*run.Streams) (*run.Se
 	}
 	defer session.Close()
 	go v.relaySignals(session, signals)
+	if v.sigProxy {
+		go signal.Notify(signals, v.wanted()...)
+	}
 	if v.tty {
 		return v.relayTerminal(ctx, session, keys)
 	}
@@ -108,12 +112,17 @@ func (v conversation) attach(s *run.Streams) {
 	}
 }
 
-// wanted is every signal there is to pass on: not those that say something about this process only (a child, a broken
-// pipe, Go's own preemption), nor those that stop it, which the shell sends to the job and means us.
-func (v conversation) wanted() []os.Signal {
+// usual are the signals that people and supervisors send.
+func (v conversation) usual() []os.Signal {
 	if !v.sigProxy {
 		return []os.Signal{unix.SIGWINCH}
 	}
+	return []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGWINCH, unix.SIGUSR1, unix.SIGUSR2}
+}
+
+// wanted is every signal there is to pass on: not those that say something about this process only (a child, a broken
+// pipe, Go's own preemption), nor those that stop it, which the shell sends to the job and means us.
+func (v conversation) wanted() []os.Signal {
 	var all []os.Signal
 	for n := unix.Signal(1); n < 65; n++ {
 		switch n {
