@@ -22,7 +22,8 @@ import (
 //go:embed default.json
 var defaultProfile []byte
 
-// Default is Docker's default profile for a container's capabilities (CAP_CHOWN, ...). AF_ALG is denied.
+// Default is Docker's default profile for a container's capabilities (CAP_CHOWN, ...). AF_ALG is denied,
+// on i386 with socketcall(2), which could hide it.
 func Default(caps []string) ([]unix.SockFilter, error) {
 	if slices.Equal(sorted(caps), dockerCapabilities) {
 		return decode(precompiled), nil
@@ -97,6 +98,9 @@ func Compile(profileJSON []byte, caps []string) ([]unix.SockFilter, error) {
 	return CompileFor(runtime.GOARCH, profileJSON, caps)
 }
 
+// maxArgs bounds a rule's comparisons: a conditional jump, which leads behind the rule, reaches 255 instructions.
+const maxArgs = 32
+
 // CompileFor is Compile for another architecture: amd64 or arm64.
 func CompileFor(goarch string, profileJSON []byte, caps []string) ([]unix.SockFilter, error) {
 	var p profile
@@ -119,6 +123,9 @@ func CompileFor(goarch string, profileJSON []byte, caps []string) ([]unix.SockFi
 			}
 			if _, err := action(r.Action, r.ErrnoRet); err != nil {
 				return nil, fmt.Errorf("cannot use the seccomp profile: syscalls[%d]: %w", i, err)
+			}
+			if len(r.Args) > maxArgs {
+				return nil, fmt.Errorf("cannot use the seccomp profile: syscalls[%d]: %d comparisons, there may be %d", i, len(r.Args), maxArgs)
 			}
 			for _, a := range r.Args {
 				if _, err := a.code(); err != nil {

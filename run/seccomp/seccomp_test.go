@@ -142,6 +142,38 @@ func TestEmbeddedIsCurrent(t *testing.T) {
 	}
 }
 
+// A filter cannot see the arguments of the 32-bit socketcall(2): it is denied with AF_ALG.
+func TestSocketcallIsDenied(t *testing.T) {
+	for _, caps := range [][]string{dockerCapabilities, {"CAP_SYS_ADMIN"}} {
+		program, err := CompileFor("amd64", defaultProfile, caps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := interpret(t, program, unix.AUDIT_ARCH_I386, 102, [6]uint64{1}); got != unix.SECCOMP_RET_ERRNO|uint32(unix.EPERM) {
+			t.Errorf("socketcall with %v: got %#x", caps, got)
+		}
+		if got := interpret(t, program, unix.AUDIT_ARCH_I386, 359, [6]uint64{unix.AF_ALG}); got == unix.SECCOMP_RET_ALLOW {
+			t.Errorf("socket(AF_ALG) with %v is allowed", caps)
+		}
+	}
+}
+
+func TestRefusesTooManyComparisons(t *testing.T) {
+	one := `{"index":0,"value":1,"op":"SCMP_CMP_NE"}`
+	text := func(n int) []byte {
+		return []byte(`{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW","args":[` + strings.Repeat(one+",", n-1) + one + `]}]}`)
+	}
+	if _, err := Compile(text(maxArgs+1), nil); err == nil {
+		t.Error("accepted")
+	}
+	compare(t, text(maxArgs), nil)
+}
+
+func FuzzCompile(f *testing.F) {
+	f.Add([]byte(`{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":1,"op":"SCMP_CMP_MASKED_EQ"}]}]}`))
+	f.Fuzz(func(_ *testing.T, text []byte) { _, _ = Compile(text, nil) })
+}
+
 func TestRefuses(t *testing.T) {
 	for _, text := range []string{``, `{`, `{"defaultAction":"X"}`, `{"defaultAction":"SCMP_ACT_NOTIFY"}`,
 		`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"no"}]}`,
@@ -177,6 +209,13 @@ func TestKernelTakesIt(t *testing.T) {
 	}
 	if _, err := unix.Socket(unix.AF_ALG, unix.SOCK_SEQPACKET, 0); err != unix.EPERM {
 		t.Errorf("AF_ALG: %v", err)
+	}
+	// The kernel looks at the lower half of the argument only.
+	if _, _, errno := unix.Syscall(unix.SYS_SOCKET, 1<<32|unix.AF_ALG, unix.SOCK_SEQPACKET, 0); errno != unix.EPERM {
+		t.Errorf("AF_ALG with a bit set above the lower half: %v", errno)
+	}
+	if _, _, errno := unix.Syscall(unix.SYS_SOCKET, 1<<32|unix.AF_VSOCK, unix.SOCK_STREAM, 0); errno != unix.EPERM {
+		t.Errorf("AF_VSOCK with a bit set above the lower half: %v", errno)
 	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {
