@@ -79,7 +79,12 @@ type ExecError struct {
 	Errno unix.Errno
 }
 
-func (e *ExecError) Error() string { return e.Step + " " + e.Path + ": " + e.Errno.Error() }
+func (e *ExecError) Error() string {
+	if e.Step == "find in $PATH" && e.Errno == unix.ENOENT {
+		return "cannot execute " + e.Path + ": executable file not found in $PATH"
+	}
+	return e.Step + " " + e.Path + ": " + e.Errno.Error()
+}
 
 // Unwrap gives the errno.
 func (e *ExecError) Unwrap() error { return e.Errno }
