@@ -151,12 +151,12 @@ var debianTar = sync.OnceValues(func() (string, error) {
 	if cache == "" {
 		cache = os.TempDir()
 	}
-	path := filepath.Join(cache, "debian.tar")
-	if _, err := os.Stat(path); err == nil {
+	path := filepath.Join(cache, "debian-minbase.tar")
+	if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() {
 		return path, nil
 	}
 	// The suite is the machine's: mmdebstrap then takes the machine's own sources.
-	cmd := exec.Command("mmdebstrap", "--mode=unshare", "--variant=minbase", hostSuite(), path+".part")
+	cmd := exec.Command("mmdebstrap", "--mode=unshare", "--variant=minbase", "--format=tar", hostSuite(), path+".part")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, out)
 	}
