@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -64,6 +65,7 @@ func Main(args []string) int {
 	runtime.LockOSThread()
 	debug.SetGCPercent(50)
 	unix.Umask(0o022)
+	setName("skiff-monitor")
 	if len(args) != 3 {
 		os.Stderr.WriteString("skiff-monitor is started by skiff itself\n")
 		return codeOurs
@@ -258,4 +260,10 @@ func fail(conn *stage.Conn, err error) {
 	}
 	_ = conn.Send(r) // the other side may have gone
 	conn.Close()
+}
+
+// setName is what ps(1) shows of the process: it was executed through a descriptor, which has no name of its own.
+func setName(name string) {
+	b := append([]byte(name), 0)
+	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&b[0])), 0, 0, 0) // cosmetic
 }

@@ -21,11 +21,11 @@ func TestResolveUser(t *testing.T) {
 		want User
 		bad  bool
 	}{
-		{"", nil, User{0, 0, nil, "/root"}, false},
-		{"www", nil, User{33, 33, []uint32{50}, "/var/www"}, false},
-		{"33", nil, User{33, 33, []uint32{50}, "/var/www"}, false},
-		{"www:extra", nil, User{33, 50, nil, "/var/www"}, false},
-		{"1000:1001", []string{"extra", "7"}, User{1000, 1001, []uint32{50, 7}, ""}, false},
+		{"", nil, User{0, 0, []uint32{0}, "/root"}, false},
+		{"www", nil, User{33, 33, []uint32{33, 50}, "/var/www"}, false},
+		{"33", nil, User{33, 33, []uint32{33, 50}, "/var/www"}, false},
+		{"www:extra", nil, User{33, 50, []uint32{50}, "/var/www"}, false},
+		{"1000:1001", []string{"extra", "7"}, User{1000, 1001, []uint32{1001, 50, 7}, ""}, false},
 		{"nobody", nil, User{}, true},
 		{"bad", nil, User{}, true},
 		{"big", nil, User{}, true},

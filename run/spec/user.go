@@ -103,6 +103,8 @@ func resolveUser(passwd, group, spec string, groupAdd []string) (User, error) {
 		}
 		u.Groups = append(u.Groups, gid)
 	}
+	// The primary group is among the supplementary ones too, or giving it up would open files it is denied (CVE-2022-36109).
+	u.Groups = append([]uint32{u.GID}, u.Groups...)
 	return u, nil
 }
 

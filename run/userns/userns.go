@@ -257,7 +257,13 @@ func prepareExec(p *fork.Program, channel *fork.Channel, o Options, lock *disk.L
 	if env == nil {
 		env = os.Environ()
 	}
-	p.Exec(o.Path, p.Strings(o.Args), p.Strings(env))
+	// What runs is our binary seen through a detached read-only mount: until a container's process has executed its payload, its /proc/self/exe is this
+	// file, and in a rootless container root may own it (CVE-2019-5736).
+	program := p.Slot()
+	p.Call("open "+o.Path, unix.SYS_OPEN_TREE, fork.Cwd(), p.Str(o.Path), fork.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).To(program)
+	p.Call("seal "+o.Path, unix.SYS_MOUNT_SETATTR, program.Value(), p.Str(""), fork.Int(unix.AT_EMPTY_PATH),
+		fork.Pointer(p, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID}), fork.Int(unix.MOUNT_ATTR_SIZE_VER0))
+	p.Call("execute "+o.Path, unix.SYS_EXECVEAT, program.Value(), p.Str(""), p.Strings(o.Args), p.Strings(env), fork.Int(unix.AT_EMPTY_PATH))
 	return cleanup, nil
 }
 

@@ -273,7 +273,7 @@ func (s *Store) DeleteRetired(id string, remove func(dir string) error) error {
 }
 
 // gate is the lock that keeps sweepers from directories that are just being made.
-func (s *Store) gate() string { return filepath.Join(s.Data, containersDir, ".gate") }
+func (s *Store) gate() string { return filepath.Join(s.Data, "making.lock") }
 
 // Retired says whether there is anything for Sweep to do.
 func (s *Store) Retired() bool {
