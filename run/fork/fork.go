@@ -195,10 +195,13 @@ func forkChild(p *Program, args *cloneArgs, old bool, channel uintptr) (pid uint
 			*s.to = int32(a0)
 			continue
 		case kindInit:
+			// Signals are blocked before there is anybody to send one: none is lost, none ends init.
+			syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&p.sigset)), uintptr(unsafe.Pointer(&p.oldset)), 8, 0, 0)
 			r, _, e = syscall.RawSyscall6(s.nr, a0, 0, 0, 0, 0, 0)
 			if e == 0 && r != 0 {
 				goto initLoop
 			}
+			syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&p.oldset)), 0, 8, 0, 0)
 		default:
 			for {
 				r, _, e = syscall.RawSyscall6(s.nr, a0, a1, a2, a3, a4, a5)
@@ -247,9 +250,7 @@ initLoop:
 		set := uintptr(unsafe.Pointer(&p.sigset))
 		info := uintptr(unsafe.Pointer(&p.siginfo))
 		status := uintptr(unsafe.Pointer(&p.status))
-		syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, set, 0, 8, 0, 0)
 		for {
-			// Reap first: the child may have died before the signals were blocked.
 			for {
 				r, _, e = syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), status, unix.WNOHANG, 0, 0, 0)
 				if e != 0 || r == 0 {

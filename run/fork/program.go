@@ -66,6 +66,7 @@ type Program struct {
 	// The child's own memory: its error report, and what init works with.
 	report  [2]uint32
 	sigset  uint64
+	oldset  uint64
 	siginfo [128]byte
 	status  int32
 }
