@@ -1,0 +1,169 @@
+// Package cgroup puts a container's processes into control groups of their own when limits are asked for, with what an ordinary user may do: on
+// cgroup v2 in a subtree that was delegated to the user, on v1 (and the v1 controllers of a hybrid machine) in directories that the user may write to.
+//
+// It runs in the monitor. A limit that cannot be applied is an error that names the flag; none is dropped silently. Without limits
+// nothing is looked at and nothing is made. Asking the user's systemd for a scope is not this package's.
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/run/config"
+)
+
+// ErrNotDelegated says that a controller is not the user's to use.
+var ErrNotDelegated = errors.New("not delegated to this user")
+
+// LimitError is a limit that cannot be applied.
+type LimitError struct {
+	Flag string
+	Err  error
+}
+
+func (e *LimitError) Error() string { return fmt.Sprintf("cannot apply %s: %v", e.Flag, e.Err) }
+
+// Unwrap gives the reason.
+func (e *LimitError) Unwrap() error { return e.Err }
+
+// HintText is what the user can do; commands print it on a line of its own.
+func (e *LimitError) HintText() string {
+	if errors.Is(e.Err, ErrNotDelegated) {
+		return "start it in a delegated scope (systemd-run --user --scope -p Delegate=yes skiff ...), name a group of yours with --cgroup-parent, or leave " + e.Flag + " out"
+	}
+	return ""
+}
+
+// Host is where a machine has its control groups, and which of them this process is in.
+type Host struct {
+	Unified bool   // one hierarchy (v2) at Root; otherwise a directory per controller (v1, hybrid)
+	Root    string // /sys/fs/cgroup
+	// self is this process's group in each v1 controller, and "" in v2.
+	self map[string]string
+}
+
+// root is where every distribution mounts control groups.
+const root = "/sys/fs/cgroup"
+
+// Probe looks at the machine.
+func Probe() (*Host, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(root, &st); err != nil {
+		return nil, fmt.Errorf("cannot look at %s: %w", root, err)
+	}
+	data, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, fmt.Errorf("cannot read this process's control groups: %w", err)
+	}
+	return &Host{Unified: st.Type == unix.CGROUP2_SUPER_MAGIC, Root: root, self: parseSelf(string(data))}, nil
+}
+
+// parseSelf reads /proc/self/cgroup: lines of NUMBER:CONTROLLERS:PATH.
+func parseSelf(text string) map[string]string {
+	self := make(map[string]string)
+	for line := range strings.Lines(text) {
+		f := strings.SplitN(strings.TrimRight(line, "\n"), ":", 3)
+		if len(f) != 3 || !strings.HasPrefix(f[2], "/") {
+			continue
+		}
+		for controller := range strings.SplitSeq(f[1], ",") {
+			self[controller] = f[2]
+		}
+	}
+	return self
+}
+
+// Group is a container's control groups. A nil Group is none, and its methods do nothing.
+type Group struct {
+	// Dirs are directories whose cgroup.procs the first process is written to (v1).
+	Dirs []string
+	// FD is the directory that processes are cloned into (v2).
+	FD *os.File
+
+	unified bool
+	all     map[string]string // directory by controller; "" is v2's
+}
+
+// Create makes the groups that the limits need, with the limits in place, below parent (a path within the hierarchy, "" chooses). Without limits
+// and parent it returns nil. On error nothing is left.
+func Create(id, parent string, limits config.Limits) (*Group, error) {
+	if parent == "" && !asked(limits) {
+		return nil, nil
+	}
+	h, err := Probe()
+	if err != nil {
+		return nil, err
+	}
+	return h.Create(id, parent, limits)
+}
+
+// Create is the package's Create on a machine that has been looked at.
+func (h *Host) Create(id, parent string, limits config.Limits) (*Group, error) {
+	if parent != "" && !filepath.IsLocal(strings.TrimPrefix(parent, "/")) {
+		return nil, fmt.Errorf("invalid --cgroup-parent %q: write a path within the control groups, such as /user.slice/mine", parent)
+	}
+	var list []setting
+	var err error
+	if h.Unified {
+		list, err = settingsV2(limits)
+	} else {
+		list, err = settingsV1(limits)
+	}
+	if err != nil {
+		return nil, err
+	}
+	g := &Group{unified: h.Unified, all: make(map[string]string)}
+	if h.Unified {
+		err = h.makeV2(g, "skiff-"+id, parent, list)
+	} else {
+		err = h.makeV1(g, "skiff-"+id, parent, list)
+	}
+	if err == nil {
+		err = g.apply(list)
+	}
+	if err != nil {
+		return nil, errors.Join(err, g.Delete())
+	}
+	return g, nil
+}
+
+// apply writes the limits.
+func (g *Group) apply(list []setting) error {
+	for _, s := range list {
+		dir := g.all[s.controller]
+		if g.unified {
+			dir = g.all[""]
+		}
+		err := error(unix.ENOENT)
+		for _, name := range s.files {
+			if err = write(filepath.Join(dir, name), s.value); !errors.Is(err, unix.ENOENT) {
+				break
+			}
+		}
+		if s.optional && errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if errors.Is(err, unix.ENOENT) {
+			err = fmt.Errorf("this kernel has no %s", s.files[0])
+		}
+		if err != nil {
+			return &LimitError{s.flag, err}
+		}
+	}
+	return nil
+}
+
+// write writes to a file of the control group file system, which must be there: O_CREAT says EACCES instead.
+func write(name, value string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,242 @@
+package cgroup
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/run/config"
+)
+
+func TestNothingAskedIsNothingMade(t *testing.T) {
+	g, err := Create("x", "", config.Limits{})
+	if g != nil || err != nil {
+		t.Fatal(g, err)
+	}
+	if err := errors.Join(g.Apply(1), g.Kill(), g.Delete()); err != nil || g.OOMKilled() || g.Stats() != (Stats{}) {
+		t.Error("a nil group does something")
+	}
+}
+
+func TestSettings(t *testing.T) {
+	swappiness := int64(10)
+	tests := []struct {
+		name   string
+		limits config.Limits
+		v1, v2 string // FILE=VALUE ..., or the flag that is refused
+	}{
+		{"memory", config.Limits{Memory: 100}, "memory.limit_in_bytes=100 memory.memsw.limit_in_bytes=200", "memory.max=100 memory.swap.max=100"},
+		{"memory and swap", config.Limits{Memory: 100, MemorySwap: 150}, "memory.limit_in_bytes=100 memory.memsw.limit_in_bytes=150", "memory.max=100 memory.swap.max=50"},
+		{"unlimited swap", config.Limits{Memory: 100, MemorySwap: -1}, "memory.limit_in_bytes=100", "memory.max=100 memory.swap.max=max"},
+		{"reservation", config.Limits{MemoryReservation: 7}, "memory.soft_limit_in_bytes=7", "memory.low=7"},
+		{"cpus", config.Limits{NanoCPUs: 1_500_000_000}, "cpu.cfs_period_us=100000 cpu.cfs_quota_us=150000", "cpu.max=150000 100000"},
+		{"quota", config.Limits{CPUQuota: 5000, CPUPeriod: 20000}, "cpu.cfs_period_us=20000 cpu.cfs_quota_us=5000", "cpu.max=5000 20000"},
+		{"period", config.Limits{CPUPeriod: 20000}, "cpu.cfs_period_us=20000", "cpu.max=max 20000"},
+		{"least shares", config.Limits{CPUShares: 2}, "cpu.shares=2", "cpu.weight=1"},
+		{"most shares", config.Limits{CPUShares: 262144}, "cpu.shares=262144", "cpu.weight=10000"},
+		{"cpuset", config.Limits{CPUSetCPUs: "0-1", CPUSetMems: "0"}, "cpuset.cpus=0-1 cpuset.mems=0", "cpuset.cpus=0-1 cpuset.mems=0"},
+		{"pids", config.Limits{Pids: 9}, "pids.max=9", "pids.max=9"},
+		{"no pids limit", config.Limits{Pids: -1}, "", ""},
+		{"blkio", config.Limits{BlkioWeight: 1000}, "blkio.bfq.weight=1000", "io.weight=10000"},
+		{"swappiness", config.Limits{MemorySwappiness: &swappiness}, "memory.swappiness=10", "--memory-swappiness"},
+		{"no oom kill", config.Limits{OOMKillDisable: true}, "memory.oom_control=1", "--oom-kill-disable"},
+	}
+	text := func(list []setting, err error) string {
+		var limit *LimitError
+		if errors.As(err, &limit) {
+			return limit.Flag
+		}
+		var s []string
+		for _, x := range list {
+			s = append(s, x.files[0]+"="+x.value)
+		}
+		return strings.Join(s, " ")
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := text(settingsV1(tt.limits)); got != tt.v1 {
+				t.Errorf("v1: got %q, want %q", got, tt.v1)
+			}
+			if got := text(settingsV2(tt.limits)); got != tt.v2 {
+				t.Errorf("v2: got %q, want %q", got, tt.v2)
+			}
+			if got := asked(tt.limits); got != (tt.v1 != "") {
+				t.Errorf("asked: %v", got)
+			}
+		})
+	}
+}
+
+// tree makes files that look like a group.
+func tree(t *testing.T, dir, controllers, on string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"cgroup.controllers": controllers, "cgroup.subtree_control": on, "cgroup.procs": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWhereV2GroupsAreMade(t *testing.T) {
+	pids := []setting{{flag: "--pids-limit", controller: "pids"}}
+	t.Run("nearest group above", func(t *testing.T) {
+		h := &Host{Unified: true, Root: t.TempDir(), self: map[string]string{"": "/user/app/scope"}}
+		tree(t, filepath.Join(h.Root, "user/app/scope"), "pids", "")
+		tree(t, filepath.Join(h.Root, "user/app"), "pids", "pids")
+		if dir, err := h.baseV2("", pids); err != nil || dir != filepath.Join(h.Root, "user/app") {
+			t.Error(dir, err)
+		}
+	})
+	t.Run("our own when nothing above is ours", func(t *testing.T) {
+		h := &Host{Unified: true, Root: t.TempDir(), self: map[string]string{"": "/scope"}}
+		tree(t, filepath.Join(h.Root, "scope"), "pids memory", "memory")
+		if dir, err := h.baseV2("", pids); err != nil || dir != filepath.Join(h.Root, "scope") {
+			t.Error(dir, err)
+		}
+	})
+	t.Run("controller not delegated", func(t *testing.T) {
+		h := &Host{Unified: true, Root: t.TempDir(), self: map[string]string{"": "/scope"}}
+		tree(t, filepath.Join(h.Root, "scope"), "memory", "")
+		_, err := h.baseV2("", pids)
+		var limit *LimitError
+		if !errors.As(err, &limit) || !errors.Is(err, ErrNotDelegated) || limit.Flag != "--pids-limit" || limit.HintText() == "" {
+			t.Error(err)
+		}
+	})
+	t.Run("parent asked for", func(t *testing.T) {
+		h := &Host{Unified: true, Root: t.TempDir(), self: map[string]string{"": "/"}}
+		tree(t, filepath.Join(h.Root, "mine"), "pids", "pids")
+		if dir, err := h.baseV2("/mine", pids); err != nil || dir != filepath.Join(h.Root, "mine") {
+			t.Error(dir, err)
+		}
+		if _, err := h.Create("x", "../mine", config.Limits{Pids: 1}); err == nil {
+			t.Error("a parent outside was accepted")
+		}
+	})
+}
+
+func TestMissingControllerIsNamed(t *testing.T) {
+	h := &Host{Root: t.TempDir(), self: map[string]string{}}
+	_, err := h.Create("x", "", config.Limits{Pids: 3})
+	if err == nil || !strings.Contains(err.Error(), "--pids-limit") {
+		t.Error(err)
+	}
+}
+
+// TestV1 uses the kernel's own v1 hierarchies, where there are any and they may be written to.
+func TestV1(t *testing.T) {
+	h, err := Probe()
+	if err != nil || h.Unified {
+		t.Skip("no v1 hierarchies here")
+	}
+	parent := os.Getenv("SKIFF_TEST_CGROUP")
+	if unix.Access(filepath.Join(h.Root, "pids", parent), unix.W_OK) != nil {
+		_, err := h.Create("test", parent, config.Limits{Pids: 3})
+		if !errors.Is(err, ErrNotDelegated) {
+			t.Errorf("without rights: %v", err)
+		}
+		t.Skip("the pids hierarchy cannot be written to")
+	}
+	g, err := h.Create("test", parent, config.Limits{Pids: 3, NanoCPUs: 500_000_000, CPUSetCPUs: "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs := g.Dirs
+	t.Cleanup(func() {
+		if err := errors.Join(g.Kill(), g.Delete()); err != nil {
+			t.Error(err)
+		}
+		for _, d := range dirs {
+			if _, err := os.Stat(d); err == nil {
+				t.Errorf("%s is still there", d)
+			}
+		}
+	})
+	if got := integer(filepath.Join(g.all["cpu"], "cpu.cfs_quota_us")); got != 50000 {
+		t.Errorf("quota is %d", got)
+	}
+	// The shell and three sleeps are four processes, one too many.
+	cmd := exec.Command("sh", "-c", "read go; sleep 100 & sleep 100 & sleep 100 & wait")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	cmd.Stderr = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Apply(cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	if s := g.Stats(); s.Pids != 1 {
+		t.Errorf("%d processes", s.Pids)
+	}
+	in.Close()
+	for range 200 {
+		if g.Stats().Pids == 3 {
+			break
+		}
+		unix.Nanosleep(&unix.Timespec{Nsec: 5e6}, nil)
+	}
+	if s := g.Stats(); s.Pids > 3 {
+		t.Errorf("%d processes where 3 are allowed", s.Pids)
+	}
+	if err := g.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // it was killed
+}
+
+// TestV1Memory sets limits of memory in a group that was handed to the test; no process enters it.
+func TestV1Memory(t *testing.T) {
+	parent := os.Getenv("SKIFF_TEST_CGROUP")
+	h, err := Probe()
+	if err != nil || h.Unified || parent == "" {
+		t.Skip("needs v1 hierarchies and SKIFF_TEST_CGROUP, a group in them that may be written to")
+	}
+	g, err := h.Create("memory-test", parent, config.Limits{Memory: 64 << 20, MemoryReservation: 32 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := g.all["memory"]
+	if err := os.Mkdir(filepath.Join(dir, "nested"), 0o755); err != nil {
+		t.Error(err)
+	}
+	for name, want := range map[string]int64{"memory.limit_in_bytes": 64 << 20, "memory.soft_limit_in_bytes": 32 << 20} {
+		if got := integer(filepath.Join(dir, name)); got != want {
+			t.Errorf("%s is %d", name, got)
+		}
+	}
+	if g.OOMKilled() {
+		t.Error("nobody was in it")
+	}
+	if err := g.Delete(); err != nil {
+		t.Error(err)
+	}
+	// A value that the kernel refuses leaves nothing.
+	_, err = h.Create("memory-test", parent, config.Limits{Memory: 64 << 20, MemorySwap: 32 << 20})
+	var limit *LimitError
+	if !errors.As(err, &limit) || limit.Flag != "--memory-swap" {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the group is still there")
+	}
+}
+
+func BenchmarkNothingAsked(b *testing.B) {
+	for b.Loop() {
+		if g, err := Create("x", "", config.Limits{}); g != nil || err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// makeV1 makes a directory in the hierarchy of each controller that a limit needs.
+func (h *Host) makeV1(g *Group, name, parent string, list []setting) error {
+	for _, s := range list {
+		if g.all[s.controller] != "" {
+			continue
+		}
+		mount := filepath.Join(h.Root, s.controller)
+		if _, err := os.Stat(mount); err != nil {
+			return &LimitError{s.flag, fmt.Errorf("this machine has no %s controller", s.controller)}
+		}
+		base := filepath.Join(mount, h.self[s.controller])
+		if parent != "" {
+			base = filepath.Join(mount, parent)
+		}
+		if unix.Access(base, unix.W_OK) != nil {
+			return &LimitError{s.flag, fmt.Errorf("the %s controller's group %s is %w", s.controller, strings.TrimPrefix(base, mount+"/"), ErrNotDelegated)}
+		}
+		dir := filepath.Join(base, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return &LimitError{s.flag, fmt.Errorf("cannot make a control group: %w", err)}
+		}
+		g.all[s.controller] = dir
+		g.Dirs = append(g.Dirs, dir)
+		if s.controller == "cpuset" {
+			// No process may enter a cpuset whose sets are empty, as a new one's are.
+			for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+				value, err := os.ReadFile(filepath.Join(base, file))
+				if err == nil {
+					err = write(filepath.Join(dir, file), strings.TrimSpace(string(value)))
+				}
+				if err != nil {
+					return &LimitError{s.flag, err}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// makeV2 makes one directory below a group that has, or may be given, the controllers that the limits need.
+func (h *Host) makeV2(g *Group, name, parent string, list []setting) error {
+	base, err := h.baseV2(parent, list)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(base, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return fmt.Errorf("cannot make a control group: %w", err)
+	}
+	g.all[""] = dir
+	if g.FD, err = os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
+		return fmt.Errorf("cannot open the control group: %w", err)
+	}
+	return nil
+}
+
+// baseV2 finds the nearest group above us, or the one asked for, that can take a child with the controllers. Moving a process needs write
+// permission on the common ancestor's cgroup.procs, so a group without that is none of ours.
+func (h *Host) baseV2(parent string, list []setting) (string, error) {
+	var first error
+	try := func(dir string) bool {
+		err := enable(dir, list)
+		if first == nil {
+			first = err
+		}
+		return err == nil
+	}
+	if parent != "" {
+		dir := filepath.Join(h.Root, parent)
+		if try(dir) {
+			return dir, nil
+		}
+		return "", first
+	}
+	// The group we are in comes last: it has processes, which would first have to go into a leaf.
+	own := h.self[""]
+	for p := path.Dir(own); own != "/" && own != ""; p = path.Dir(p) {
+		if dir := filepath.Join(h.Root, p); writable(dir) && try(dir) {
+			return dir, nil
+		}
+		if p == "/" {
+			break
+		}
+	}
+	if dir := filepath.Join(h.Root, own); writable(dir) {
+		first = nil
+		if try(dir) {
+			return dir, nil
+		}
+		if errors.Is(first, unix.EBUSY) {
+			if err := vacate(dir); err != nil {
+				return "", err
+			}
+			if first = nil; try(dir) {
+				return dir, nil
+			}
+		}
+		return "", first
+	}
+	if first == nil {
+		flag := "--cgroup-parent"
+		if len(list) > 0 {
+			flag = list[0].flag
+		}
+		first = &LimitError{flag, fmt.Errorf("the control group %s is %w", own, ErrNotDelegated)}
+	}
+	return "", first
+}
+
+func writable(dir string) bool {
+	for _, name := range []string{".", "cgroup.procs", "cgroup.subtree_control"} {
+		if unix.Access(filepath.Join(dir, name), unix.W_OK) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// enable makes a group hand the controllers on to its children.
+func enable(dir string, list []setting) error {
+	has, err := words(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return fmt.Errorf("cannot use the control group %s: %w", dir, err)
+	}
+	on, err := words(filepath.Join(dir, "cgroup.subtree_control"))
+	if err != nil {
+		return fmt.Errorf("cannot use the control group %s: %w", dir, err)
+	}
+	for _, s := range list {
+		if slices.Contains(on, s.controller) {
+			continue
+		}
+		if !slices.Contains(has, s.controller) {
+			return &LimitError{s.flag, fmt.Errorf("the %s controller is %w", s.controller, ErrNotDelegated)}
+		}
+		if err := write(filepath.Join(dir, "cgroup.subtree_control"), "+"+s.controller); err != nil {
+			if errors.Is(err, unix.EACCES) {
+				err = fmt.Errorf("the control group %s is %w", dir, ErrNotDelegated)
+			}
+			return &LimitError{s.flag, err}
+		}
+		on = append(on, s.controller)
+	}
+	return nil
+}
+
+// vacate moves the processes of a group into a leaf of it: a group with processes cannot hand controllers on (cgroups(7), no internal processes).
+func vacate(dir string) error {
+	leaf := filepath.Join(dir, "skiff-main")
+	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("cannot make a control group: %w", err)
+	}
+	pids, err := words(filepath.Join(dir, "cgroup.procs"))
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		if err := write(filepath.Join(leaf, "cgroup.procs"), pid); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("cannot move process %s to the control group %s: %w", pid, leaf, err)
+		}
+	}
+	return nil
+}
+
+func words(name string) ([]string, error) {
+	data, err := os.ReadFile(name)
+	return strings.Fields(string(data)), err
+}
