@@ -83,7 +83,7 @@ func TestParsePort(t *testing.T) {
 			t.Errorf("%s: %+v, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", "0", "65536", "80/x", "a:80", "1.2.3:1:80", "1-2:1-3", "2-1:2-1", "::", "-80"} {
+	for _, in := range []string{"", "0", "65536", "80/x", "a:80", "1.2.3:1:80", "1-2:1-3", "2-1:2-1", "::", "-80", "::1:80:80", "[::1:80:80", "::1]:80:80", "[127.0.0.1]:80:80", "[fe80::1%eth0]:80:80", "+80"} {
 		if p, err := ParsePort(in); err == nil {
 			t.Errorf("%q: %+v", in, p)
 		}
@@ -96,7 +96,7 @@ func TestSmallGrammars(t *testing.T) {
 			t.Errorf("size %q: %d, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", "k", "1x", "-2", "1e30g", "nan", "1 2"} {
+	for _, in := range []string{"", "k", "1x", "-2", "1e30g", "nan", "1 2", "-1k", "-0.5", "1e3", "0x10", "1_0", "+1", "5ib", "1kk", "inf", "."} {
 		if got, err := ParseSize(in); err == nil {
 			t.Errorf("size %q: %d", in, got)
 		}
@@ -106,7 +106,7 @@ func TestSmallGrammars(t *testing.T) {
 			t.Errorf("signal %q: %d, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", "0", "65", "-1", "NOPE", "RTMIN+99"} {
+	for _, in := range []string{"", "0", "65", "-1", "NOPE", "RTMIN+99", "+15", "SIGSIGTERM"} {
 		if got, err := ParseSignal(in); err == nil {
 			t.Errorf("signal %q: %d", in, got)
 		}
@@ -122,7 +122,7 @@ func TestSmallGrammars(t *testing.T) {
 	if h, err := ParseHost("db:10.0.0.5"); err != nil || h != (Host{"db", "10.0.0.5"}) {
 		t.Error(h, err)
 	}
-	for _, in := range []string{"db", "db:", ":1.2.3.4", "db:nowhere"} {
+	for _, in := range []string{"db", "db:", ":1.2.3.4", "db:nowhere", "db:[::1", "db:1.2.3.4]"} {
 		if h, err := ParseHost(in); err == nil {
 			t.Errorf("host %q: %+v", in, h)
 		}
@@ -132,7 +132,7 @@ func TestSmallGrammars(t *testing.T) {
 			t.Errorf("restart %q: %+v", in, r)
 		}
 	}
-	for _, in := range []string{"seccomp=/none", "apparmor=x", "nope", "no-new-privileges=7"} {
+	for _, in := range []string{"seccomp=/none", "apparmor=x", "label=user:x", "label", "nope", "no-new-privileges=7"} {
 		var s Security
 		if err := ParseSecurityOpt(&s, in); err == nil {
 			t.Errorf("security option %q: %+v", in, s)
@@ -141,6 +141,41 @@ func TestSmallGrammars(t *testing.T) {
 	for _, in := range []string{"fuse", "/dev/a:b", "/dev/a:/b:q", ""} {
 		if d, err := ParseDevice(in); err == nil {
 			t.Errorf("device %q: %+v", in, d)
+		}
+	}
+}
+
+func TestParseTmpfs(t *testing.T) {
+	yes := true
+	for in, want := range map[string]Mount{
+		"/t": {Type: MountTmpfs, Target: "/t"},
+		"/t:size=64m,mode=755,exec,uid=7,nr_inodes=1k": {Type: MountTmpfs, Target: "/t", Size: 64 << 20, Mode: 0o755, Exec: &yes, Options: []string{"uid=7", "nr_inodes=1k"}},
+		"/t:size=50%,ro": {Type: MountTmpfs, Target: "/t", ReadOnly: true, Options: []string{"size=50%"}},
+	} {
+		got, err := ParseTmpfs(in)
+		if err != nil {
+			t.Errorf("%s: %v", in, err)
+			continue
+		}
+		same(t, got, want)
+	}
+	for _, in := range []string{"", "t", "/", "/t:size=-1", "/t:size=%", "/t:size=x", "/t:uid=-1", "/t:gid=1k", "/t:uid=4294967295", "/t:mode=9", "/t:mode=77777", "/t:nope", "/t:nr_inodes=-1"} {
+		if m, err := ParseTmpfs(in); err == nil {
+			t.Errorf("%q: %+v", in, m)
+		}
+	}
+}
+
+func TestParseCPUs(t *testing.T) {
+	for in, want := range map[string]int64{"1.5": 1_500_000_000, "0": 0, ".25": 250_000_000, "0.000000001": 1} {
+		if got, err := ParseCPUs(in); err != nil || got != want {
+			t.Errorf("%q: %d, %v", in, got, err)
+		}
+	}
+	// What rounds to nothing would be no limit at all.
+	for _, in := range []string{"", "-1", "nan", "inf", "1e1", "0x1", "9999999999", "0.0000000001"} {
+		if got, err := ParseCPUs(in); err == nil {
+			t.Errorf("%q: %d", in, got)
 		}
 	}
 }

@@ -133,16 +133,30 @@ func (m *Mount) tmpfsOption(o string) (err error) {
 	key, value, _ := strings.Cut(o, "=")
 	switch key {
 	case "size":
-		m.Size, err = ParseSize(value)
+		if percent, ok := strings.CutSuffix(value, "%"); ok {
+			if _, err := strconv.ParseUint(percent, 10, 32); err != nil {
+				return fmt.Errorf("invalid size %q: write a number with k, m, g or %%", value)
+			}
+			m.Options = append(m.Options, o)
+			return nil
+		}
+		if m.Size, err = ParseSize(value); m.Size < 0 {
+			return fmt.Errorf("invalid size %q: it cannot be negative", value)
+		}
 	case "mode":
 		var mode uint64
 		if mode, err = strconv.ParseUint(value, 8, 16); err != nil || mode > 0o7777 {
 			return fmt.Errorf("invalid mode %q: write octal digits such as 1777", value)
 		}
 		m.Mode = uint32(mode)
-	case "uid", "gid", "nr_inodes", "nr_blocks":
-		if _, err := ParseSize(value); err != nil {
-			return fmt.Errorf("invalid %s %q", key, value)
+	case "uid", "gid":
+		if _, err := strconv.ParseUint(value, 10, 31); err != nil {
+			return fmt.Errorf("invalid %s %q: write a number", key, value)
+		}
+		m.Options = append(m.Options, o)
+	case "nr_inodes", "nr_blocks":
+		if n, err := ParseSize(value); err != nil || n < 0 {
+			return fmt.Errorf("invalid %s %q: write a number, such as 10k", key, value)
 		}
 		m.Options = append(m.Options, o)
 	case "noatime", "relatime", "strictatime":
@@ -229,7 +243,7 @@ func ParseMount(s, cwd string) (Mount, error) {
 			}
 			(*to)[k] = v
 		case "tmpfs-size":
-			m.Size, err = ParseSize(value)
+			err = m.tmpfsOption("size=" + value)
 		case "tmpfs-mode":
 			err = m.tmpfsOption("mode=" + value)
 		case "tmpfs-options":

@@ -27,11 +27,14 @@ func ParsePort(s string) (Port, error) {
 	host := rest
 	if i := strings.LastIndexByte(rest, ':'); i >= 0 {
 		host = rest[i+1:]
-		ip := strings.TrimSuffix(strings.TrimPrefix(rest[:i], "["), "]")
+		ip, bracketed := unbracket(rest[:i])
 		if ip != "" {
 			addr, err := netip.ParseAddr(ip)
-			if err != nil {
-				return bad(fmt.Sprintf("%q is not an address", ip))
+			switch {
+			case err != nil || addr.Zone() != "" || bracketed && addr.Is4():
+				return bad(fmt.Sprintf("%q is not an address", rest[:i]))
+			case addr.Is6() && !bracketed:
+				return bad(fmt.Sprintf("an IPv6 address goes in brackets, [%s]", ip))
 			}
 			p.HostIP = addr.String()
 		}
@@ -61,6 +64,16 @@ func ParsePort(s string) (Port, error) {
 	return p, nil
 }
 
+// unbracket takes the brackets from around an IPv6 address.
+func unbracket(s string) (ip string, bracketed bool) {
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		if inner, ok = strings.CutSuffix(inner, "]"); ok {
+			return inner, true
+		}
+	}
+	return s, false
+}
+
 // ParseExpose reads PORT[-PORT][/PROTOCOL] and returns it with its protocol.
 func ParseExpose(s string) (string, error) {
 	ports, protocol, has := strings.Cut(s, "/")
@@ -87,7 +100,8 @@ func portRange(s string) (first, last uint16, ok bool) {
 func ParseHost(s string) (Host, error) {
 	i := strings.IndexAny(s, "=:")
 	if i > 0 {
-		h := Host{Name: s[:i], IP: strings.TrimSuffix(strings.TrimPrefix(s[i+1:], "["), "]")}
+		ip, _ := unbracket(s[i+1:])
+		h := Host{Name: s[:i], IP: ip}
 		if _, err := netip.ParseAddr(h.IP); err == nil || h.IP == "host-gateway" {
 			if !strings.ContainsAny(h.Name, " \t\n") {
 				return h, nil

@@ -52,8 +52,10 @@ func ParseSecurityOpt(s *Security, opt string) error {
 		}
 	case key == "systempaths" && value == "unconfined":
 		s.Unmask = append(s.Unmask, "ALL")
-	case key == "apparmor" && value == "unconfined", key == "label":
+	case key == "apparmor" && value == "unconfined", key == "label" && value == "disable":
 		// Nothing of either is set up, so nothing has to be switched off.
+	case key == "label":
+		return fmt.Errorf("cannot use the SELinux label %q: containers get none; give label=disable", value)
 	case key == "apparmor":
 		return fmt.Errorf("cannot use the AppArmor profile %q: an unprivileged user cannot enter one; give apparmor=unconfined", value)
 	default:
@@ -96,7 +98,7 @@ func ParseSysctl(s string) (key, value string, err error) {
 
 // ParseSignal reads a signal's name, with or without SIG, or its number; RTMIN+N and RTMAX-N too.
 func ParseSignal(s string) (unix.Signal, error) {
-	if n, err := strconv.Atoi(s); err == nil && n > 0 && n <= 64 {
+	if n, err := strconv.ParseUint(s, 10, 8); err == nil && n > 0 && n <= 64 {
 		return unix.Signal(n), nil
 	}
 	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")

@@ -10,20 +10,28 @@ import (
 // ParseSize reads a number of bytes with an optional unit: 512, 64k, 1.5g, 2GiB. -1 is unlimited where that means something.
 func ParseSize(s string) (int64, error) {
 	text := strings.ToLower(strings.TrimSpace(s))
+	if text == "-1" {
+		return -1, nil
+	}
 	number := strings.TrimRight(text, "bkmgtpi")
-	unit := strings.TrimSuffix(strings.TrimSuffix(text[len(number):], "b"), "i")
-	shift, ok := map[string]int{"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}[unit]
-	value, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if !ok || err != nil || math.IsNaN(value) || value < -1 || value*float64(int64(1)<<shift) >= math.MaxInt64 {
+	shift, ok := map[string]int{"": 0, "b": 0, "k": 10, "kb": 10, "kib": 10, "m": 20, "mb": 20, "mib": 20, "g": 30, "gb": 30, "gib": 30,
+		"t": 40, "tb": 40, "tib": 40, "p": 50, "pb": 50, "pib": 50}[text[len(number):]]
+	number = strings.TrimSpace(number)
+	value, err := strconv.ParseFloat(number, 64)
+	// ParseFloat also reads signs, exponents, hexadecimal digits and words, which no size has.
+	if !ok || err != nil || !digits(number) || value*float64(int64(1)<<shift) >= math.MaxInt64 {
 		return 0, fmt.Errorf("invalid size %q: write a number with k, m or g, such as 64m", s)
 	}
 	return int64(value * float64(int64(1)<<shift)), nil
 }
 
+// digits says that a number is written in plain decimal digits, perhaps with a point.
+func digits(s string) bool { return strings.Trim(s, "0123456789.") == "" }
+
 // ParseCPUs reads a number of processors such as 1.5 and returns it in billionths.
 func ParseCPUs(s string) (int64, error) {
 	value, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(value) || value < 0 || value > 1<<20 {
+	if err != nil || !digits(s) || value > 1<<20 || value > 0 && value < 1e-9 {
 		return 0, fmt.Errorf("invalid number of processors %q: write a number such as 1.5", s)
 	}
 	return int64(math.Round(value * 1e9)), nil
