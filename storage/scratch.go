@@ -20,29 +20,43 @@ func newScratch(parent string) (*scratch, error) {
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(parent)
+	// A sweeper holds the gate alone, a maker with others: what is made but not locked yet is never taken for a dead process's.
+	gatePath := parent + ".lock"
+	if gate, err := disk.TryLock(gatePath, disk.Exclusive); err == nil {
+		err = sweepAll(parent)
+		if err = errors.Join(err, gate.Unlock()); err != nil {
+			return nil, err
+		}
+	} else if !errors.Is(err, disk.ErrLocked) {
+		return nil, err
+	}
+	gate, err := disk.WaitLock(gatePath, disk.Shared, nil)
 	if err != nil {
 		return nil, err
 	}
+	defer gate.Unlock()
+	dir, err := os.MkdirTemp(parent, "")
+	if err != nil {
+		return nil, err
+	}
+	lock, err := disk.TryLock(filepath.Join(dir, "lock"), disk.Exclusive)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return &scratch{dir: dir, lock: lock}, nil
+}
+
+func sweepAll(parent string) error {
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return err
+	}
 	for _, e := range entries {
 		if err := sweep(filepath.Join(parent, e.Name())); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	for {
-		dir, err := os.MkdirTemp(parent, "")
-		if err != nil {
-			return nil, err
-		}
-		lock, err := disk.TryLock(filepath.Join(dir, "lock"), disk.Exclusive)
-		switch {
-		case errors.Is(err, os.ErrNotExist), errors.Is(err, disk.ErrLocked):
-			continue // swept between its making and its locking
-		case err != nil:
-			return nil, errors.Join(err, os.RemoveAll(dir))
-		}
-		return &scratch{dir: dir, lock: lock}, nil
-	}
+	return nil
 }
 
 // sweep deletes a scratch directory that nobody holds.
