@@ -16,6 +16,8 @@ const (
 	envWhole = "SKIFF_E2E_WHOLE" // directory with skiff, the whole program
 	envPair  = "SKIFF_E2E_PAIR"  // directory with bin/skiff and libexec/skiff/skiff-engine
 	envCache = "SKIFF_E2E_CACHE" // directory for images that take long to make
+	// When set, a script goes on after a failure: to see all that is wrong at once.
+	envKeepGoing = "SKIFF_E2E_KEEP_GOING"
 )
 
 func TestE2E(t *testing.T) {
@@ -39,6 +41,7 @@ func TestE2E(t *testing.T) {
 				Cmds:               scriptCommands(),
 				Condition:          condition,
 				RequireUniqueNames: true,
+				ContinueOnError:    os.Getenv(envKeepGoing) != "",
 			})
 		})
 	}
