@@ -169,13 +169,16 @@ func tmpfsOptions(m config.Mount) []string {
 
 // switches are exec, suid and dev as asked, over the defaults.
 func switches(m config.Mount, o []string) []string {
-	for name, value := range map[string]*bool{"exec": m.Exec, "suid": m.Suid, "dev": m.Dev} {
-		if value == nil {
+	for _, s := range []struct {
+		name  string
+		value *bool
+	}{{"exec", m.Exec}, {"suid", m.Suid}, {"dev", m.Dev}} {
+		if s.value == nil {
 			continue
 		}
-		o = slices.DeleteFunc(o, func(s string) bool { return s == "no"+name })
-		if !*value {
-			o = append(o, "no"+name)
+		o = slices.DeleteFunc(o, func(have string) bool { return have == "no"+s.name })
+		if !*s.value {
+			o = append(o, "no"+s.name)
 		}
 	}
 	return o
