@@ -157,6 +157,8 @@ var debianTar = sync.OnceValues(func() (string, error) {
 	}
 	// The suite is the machine's: mmdebstrap then takes the machine's own sources.
 	cmd := exec.Command("mmdebstrap", "--mode=unshare", "--variant=minbase", "--format=tar", hostSuite(), path+".part")
+	// Its root is a subordinate id, which cannot walk into a directory of ours.
+	cmd.Env = append(os.Environ(), "TMPDIR=/tmp")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, out)
 	}
