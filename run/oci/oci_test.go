@@ -183,6 +183,7 @@ func TestPayloadThatCannotRun(t *testing.T) {
 	}{
 		{"missing", nil, []string{"nothing"}, unix.ENOENT},
 		{"missing path", nil, []string{"/no/thing"}, unix.ENOENT},
+		{"ourselves", nil, []string{"/proc/self/exe"}, unix.ELOOP},
 		{"directory", nil, []string{"/tmp"}, unix.EACCES},
 		{"workdir through a descriptor", func(s *specs.Spec) { s.Process.Cwd = "/proc/self/fd/7" }, []string{"true"}, unix.ENOENT},
 	} {

@@ -224,7 +224,10 @@ func (b *builder) execute(pr *specs.Process) error {
 		}
 	}
 	argv, envv := p.Strings(pr.Args), p.Strings(pr.Env)
+	how := fork.Pointer(p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS})
 	for _, candidate := range candidates(pr.Args[0], pr.Env) {
+		// A path through /proc/self/exe would be ourselves. Whatever else is wrong with a path, the execve says it.
+		p.Call("exec", unix.SYS_OPENAT2, fork.Cwd(), p.Str(candidate), how, fork.Int(unix.SizeofOpenHow)).Allow(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
 		p.Exec(candidate, argv, envv)
 	}
 	return nil
