@@ -62,8 +62,9 @@ func defaults(in Input) []specs.Mount {
 		specs.Mount{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
 		specs.Mount{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: pts})
 	if c.Network == "host" || in.Join[specs.NetworkNamespace] != "" {
-		// sysfs shows the network namespace it is mounted in, which must be ours to be allowed.
-		list = append(list, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}})
+		// sysfs shows the network namespace it is mounted in, which must be ours to be allowed. Read-only all the way down: control groups that were
+		// delegated to the user are mounted beneath.
+		list = append(list, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "rro"}})
 	} else {
 		list = append(list, specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", sysMode}})
 		if in.CgroupV2 {
