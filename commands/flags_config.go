@@ -58,9 +58,6 @@ func configOf(c *cli.Context) (config.Config, error) {
 	r.security(&cfg)
 	r.limits(&cfg.Limits)
 	r.rest(&cfg)
-	if r.err == nil {
-		r.err = refuseLimits(c)
-	}
 	return cfg, r.err
 }
 

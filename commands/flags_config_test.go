@@ -68,8 +68,6 @@ func TestConfigOfRefuses(t *testing.T) {
 		{"pid", "--pid nowhere img", "--pid"},
 		{"stop signal", "--stop-signal FROB img", "--stop-signal"},
 		{"swap without memory", "--memory-swap 1g img", "--memory-swap"},
-		{"limit", "--memory 64m img", "--memory 64m: limits"},
-		{"processors", "--cpus=1.5 img", "--cpus 1.5: limits"},
 		{"bad limit", "--memory lots img", "lots"},
 		{"relative workdir", "-w tmp img", "--workdir"},
 		{"attach and detach", "-d -a stdout img", "--attach"},

@@ -44,24 +44,6 @@ func refusals() []refusal {
 	}
 }
 
-// limitFlags are the limits of the control group. Their values 0 and -1 ask for none.
-func limitFlags() []string {
-	return []string{
-		"blkio-weight", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems", "memory", "memory-reservation",
-		"memory-swap", "memory-swappiness", "oom-kill-disable", "pids-limit",
-	}
-}
-
-// refuseLimits refuses well-formed limits: nothing applies them yet, and a limit that is silently ignored is worse than none.
-func refuseLimits(c *cli.Context) error {
-	for _, f := range limitFlags() {
-		if v := c.String(f); c.IsSet(f) && v != "0" && v != "-1" && v != "" && v != "false" {
-			return fmt.Errorf("cannot use --%s %s: limits of the control group are not part of this version", f, v)
-		}
-	}
-	return nil
-}
-
 // refuse finds flags that cannot be honoured, by themselves or with the value given.
 func refuse(c *cli.Context) error {
 	for _, f := range refusals() {

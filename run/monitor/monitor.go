@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/run/cgroup"
 	"github.com/skiff-containers/skiff/run/log"
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/stage"
@@ -48,7 +49,8 @@ type monitor struct {
 	log    *log.Writer
 	spec   *specs.Spec
 	filter []unix.SockFilter
-	keep   []*os.File // open for as long as the container lives
+	group  *cgroup.Group // nil without limits
+	keep   []*os.File    // open for as long as the container lives
 
 	container oci.Container
 	process   *process
@@ -215,6 +217,10 @@ func (m *monitor) finish(exit record.Exit) error {
 	}
 	for _, f := range m.keep {
 		f.Close()
+	}
+	if m.group != nil {
+		exit.OOMKilled = m.group.OOMKilled()
+		errs = append(errs, m.group.Delete())
 	}
 	if m.record.Config.Remove {
 		errs = append(errs, m.removeAnonymous(), m.store.Retire(id))

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/run/cgroup"
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/spec"
 	"github.com/skiff-containers/skiff/storage/image"
@@ -70,7 +71,11 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 		return b, err
 	}
 	m.spec = s
+	if m.group, err = cgroup.Create(m.record.ID, c.CgroupParent, c.Limits); err != nil {
+		return b, err
+	}
 	b = oci.Bundle{ID: m.record.ID, Dir: bundle, Spec: s, Rootfs: m.layer.Root, Detached: m.layer.Detached, Filter: m.filter, Init: c.Init}
+	b.Cgroup, b.CgroupFD = places(m.group)
 	return b, nil
 }
 

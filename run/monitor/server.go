@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/run/cgroup"
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/spec"
 	"github.com/skiff-containers/skiff/run/stage"
@@ -288,7 +289,8 @@ func (m *monitor) spawn(req stage.Request) (*process, error) {
 			return nil, fmt.Errorf("cannot make the process's streams: %w", err)
 		}
 	}
-	op, err := m.container.Exec(context.Background(), oci.Exec{Process: &pr, Stdio: stdio, Filter: filter})
+	dirs, groupFD := places(m.group)
+	op, err := m.container.Exec(context.Background(), oci.Exec{Process: &pr, Stdio: stdio, Filter: filter, Cgroup: dirs, CgroupFD: groupFD})
 	for _, f := range stdio {
 		if f != nil {
 			f.Close()
@@ -317,4 +319,12 @@ func (m *monitor) removeAnonymous() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// places are where a process of the container enters its control groups: directories to join (v1), or one to be born in (v2).
+func places(g *cgroup.Group) (dirs []string, fd *os.File) {
+	if g == nil {
+		return nil, nil
+	}
+	return g.Dirs, g.FD
 }
