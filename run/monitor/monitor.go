@@ -220,7 +220,7 @@ func (m *monitor) finish(exit record.Exit) error {
 	}
 	if m.group != nil {
 		exit.OOMKilled = m.group.OOMKilled()
-		errs = append(errs, m.group.Delete())
+		errs = append(errs, m.group.Kill(), m.group.Delete())
 	}
 	if m.record.Config.Remove {
 		errs = append(errs, m.removeAnonymous(), m.store.Retire(id))

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -66,6 +67,10 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 	s, err := spec.Build(in)
 	if err != nil {
 		return b, err
+	}
+	if _, err := os.Stat("/dev/mqueue"); err != nil && c.IPC == "host" {
+		// A host that mounts no message queues has none to share.
+		s.Mounts = slices.DeleteFunc(s.Mounts, func(m specs.Mount) bool { return m.Source == "/dev/mqueue" })
 	}
 	if m.filter, err = filter(c, s.Process.Capabilities.Bounding); err != nil {
 		return b, err
