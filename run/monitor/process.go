@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,8 @@ type process struct {
 	sinks []*sink
 
 	copying sync.WaitGroup
+	moves   atomic.Uint64 // steps that copyOut made
+	handing atomic.Int32  // outputs whose bytes a client is being given
 	done    chan struct{} // closed when it has ended and its output is complete
 	code    int
 }
@@ -71,7 +74,7 @@ func (p *process) run() {
 }
 
 // wait waits for the end of the process and of its output. Somebody else may hold the other end open (a background child of an exec, a
-// shared pid namespace), so after the end the output gets only a moment.
+// shared pid namespace), so after the end the output gets only a moment. A client that reads slowly (a pager) is no such case: it gets everything, or goes.
 func (p *process) wait(grace time.Duration) int {
 	code, err := p.Wait()
 	if err != nil {
@@ -79,9 +82,14 @@ func (p *process) wait(grace time.Duration) int {
 	}
 	drained := make(chan struct{})
 	go func() { p.copying.Wait(); close(drained) }()
-	select {
-	case <-drained:
-	case <-time.After(grace):
+	for waiting := true; waiting; {
+		before := p.moves.Load()
+		select {
+		case <-drained:
+			waiting = false
+		case <-time.After(grace):
+			waiting = p.handing.Load() > 0 || p.moves.Load() != before
+		}
 	}
 	p.code = code
 	for _, f := range []*os.File{p.stdin, p.out[0], p.out[1], p.Console()} {
@@ -99,14 +107,18 @@ func (p *process) copyOut(from *os.File, stderr bool) {
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
+			p.handing.Add(1)
+			p.moves.Add(1)
 			if p.log != nil {
 				p.log.Write(stderr, buf[:n])
 			}
+			now := buf[:n]
 			for _, s := range p.attached(stderr) {
-				if !s.write(buf[:n]) {
+				if !s.write(now) {
 					buf = make([]byte, chunk) // the sink's writer may still hold the old one
 				}
 			}
+			p.handing.Add(-1)
 		}
 		if err != nil {
 			return // EOF; EIO of a terminal whose last process has gone
