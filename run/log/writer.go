@@ -128,6 +128,11 @@ func (w *Writer) Write(stderr bool, data []byte) {
 }
 
 func (w *Writer) append(stderr bool, data []byte) error {
+	if w.file == nil {
+		if err := w.open(); err != nil {
+			return err
+		}
+	}
 	now := time.Now()
 	w.frame = w.frame[:0]
 	if w.o.Driver == JSONFile {
@@ -200,7 +205,9 @@ func appendLine(to []byte, text, stream string, now time.Time) []byte {
 
 // rotate renames log to log.1, log.1 to log.2, and so on; the oldest goes.
 func (w *Writer) rotate() error {
-	if err := w.file.Close(); err != nil {
+	err := w.file.Close()
+	w.file = nil // until the new one is open: what fails here is tried again with the next output
+	if err != nil {
 		return err
 	}
 	for i := w.o.MaxFiles - 1; i > 0; i-- {
