@@ -1,0 +1,70 @@
+package stage
+
+import (
+	"encoding/json"
+	"io"
+	"reflect"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestReceive(t *testing.T) {
+	tests := map[string]struct {
+		data []byte
+		ok   bool
+	}{
+		"request":   {[]byte(`{"op":"ping"}`), true},
+		"malformed": {[]byte(`{"op":`), false},
+		"wrong":     {[]byte(`{"op":7}`), false},
+		"oversized": {make([]byte, maxMessage+1), false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c, theirs, err := Pair()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			defer theirs.Close()
+			if err := unix.Sendmsg(fdOf(theirs), tt.data, nil, nil, 0); err != nil {
+				t.Fatal(err)
+			}
+			var r Request
+			if _, err := c.Receive(&r); (err == nil) != tt.ok {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	t.Run("closed", func(t *testing.T) {
+		c, theirs, err := Pair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		theirs.Close()
+		if _, err := c.Receive(new(Request)); err != io.EOF {
+			t.Errorf("got %v, want EOF", err)
+		}
+	})
+}
+
+func FuzzRequest(f *testing.F) {
+	f.Add([]byte(`{"op":"exec","exec":{"args":["true"]},"timeout":-1}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var r, again Request
+		if json.Unmarshal(data, &r) != nil {
+			return
+		}
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(text, &again); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if text2, err := json.Marshal(again); err != nil || !reflect.DeepEqual(text, text2) {
+			t.Errorf("%s became %s, %v", text, text2, err)
+		}
+	})
+}
