@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -41,6 +40,7 @@ func mountFuse(ctx context.Context, o Options) (*Mounted, error) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
+	m := &Mounted{Helper: cmd.Process, ended: ended, target: o.Target}
 	for {
 		var now unix.Stat_t
 		if err := unix.Stat(o.Target, &now); err == nil && now.Dev != before.Dev {
@@ -50,37 +50,39 @@ func mountFuse(ctx context.Context, o Options) (*Mounted, error) {
 		case err := <-ended:
 			return nil, fmt.Errorf("cannot mount with fuse-overlayfs: %w: %s", err, strings.TrimSpace(output.String()))
 		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), cmd.Process.Kill())
+			return nil, errors.Join(context.Cause(ctx), m.kill())
 		case <-time.After(time.Millisecond):
 		}
 	}
 	root, err := os.OpenFile(o.Target, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot open the layer: %w", err), cmd.Process.Kill())
+		return nil, errors.Join(fmt.Errorf("cannot open the layer: %w", err), m.unmount())
 	}
-	return &Mounted{Root: root, target: o.Target}, nil
+	m.Root = root
+	return m, nil
 }
 
-// mountCopy makes a copy of the image's layers, lowest first, with cp(1)'s own care for owners, times, links and attributes, applying whiteouts as overlay would.
-func mountCopy(o Options) (*Mounted, error) {
-	tree := filepath.Join(o.Dir, "copy")
-	if _, err := os.Stat(tree); errors.Is(err, os.ErrNotExist) {
-		partial := tree + ".part"
-		if err := errors.Join(Delete(partial), os.Mkdir(partial, 0o755)); err != nil {
-			return nil, fmt.Errorf("cannot copy the image: %w", err)
-		}
-		for i := len(o.Lower) - 1; i >= 0; i-- {
-			if err := copyLayer(o.Lower[i], partial); err != nil {
-				return nil, fmt.Errorf("cannot copy the image: %w", err)
-			}
-		}
-		if err := os.Rename(partial, tree); err != nil {
-			return nil, fmt.Errorf("cannot copy the image: %w", err)
-		}
+// goodbye is how long fuse-overlayfs may take to write down what it holds once its mount is gone.
+const goodbye = 10 * time.Second
+
+// unmount takes the mount away, upon which fuse-overlayfs ends, and waits for that: until then it writes to the upper directory.
+func (m *Mounted) unmount() error {
+	if err := unix.Unmount(m.target, unix.MNT_DETACH); err != nil {
+		return errors.Join(err, m.kill())
 	}
-	root, err := os.OpenFile(tree, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the layer: %w", err)
+	select {
+	case <-m.ended: // what it says of its end is of no use: what it wrote is what counts
+		return nil
+	case <-time.After(goodbye):
+		return errors.Join(fmt.Errorf("fuse-overlayfs (pid %d) did not end within %v and was killed", m.Helper.Pid, goodbye), m.kill())
 	}
-	return &Mounted{Root: root}, nil
+}
+
+func (m *Mounted) kill() error {
+	err := m.Helper.Kill()
+	<-m.ended
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
 }

@@ -100,6 +100,7 @@ type Mounted struct {
 	// Detached says that Root is a detached mount, which belongs to whoever moves it somewhere.
 	Detached bool
 	Helper   *os.Process // fuse-overlayfs; nil otherwise
+	ended    <-chan error
 	target   string
 }
 
@@ -162,12 +163,8 @@ func makeUpper(o Options) error {
 // Close unmounts, ends the helper and closes Root. A detached mount that was moved into a container went with the container's mount namespace.
 func (m *Mounted) Close() error {
 	err := m.Root.Close()
-	if m.target != "" {
-		err = errors.Join(err, unix.Unmount(m.target, unix.MNT_DETACH))
-	}
 	if m.Helper != nil {
-		_, waitErr := m.Helper.Wait() // it ends with its mount
-		err = errors.Join(err, waitErr)
+		err = errors.Join(err, m.unmount())
 	}
 	if err != nil {
 		return fmt.Errorf("cannot unmount the layer: %w", err)

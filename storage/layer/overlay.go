@@ -5,38 +5,44 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// mountOverlay makes a detached overlay mount through the new mount API (fsopen(2)). With lowerdir+ (Linux 6.5) each layer is an option of its own; before that all
-// of them share one string of at most a page, so they are named by short links.
+// mountOverlay makes a detached overlay mount. The new mount API takes each layer as an option of its own (lowerdir+, Linux 6.8); where it refuses, mount(2) gets
+// all of them by short names. Which kernel it is cannot be told in advance: before 6.5 lowerdir+ is taken down like any other word and refused only at the end.
 func mountOverlay(o Options) (*Mounted, error) {
-	fs, err := configure(o, true)
-	if errors.Is(err, errOldKernel) {
-		fs, err = configure(o, false)
+	mount, err := mountEach(o)
+	if errors.Is(err, unix.EINVAL) {
+		var errOld error
+		if mount, errOld = mountNamed(o); errOld != nil {
+			return nil, fmt.Errorf("%w; and by mount(2): %w", err, errOld)
+		}
+		err = nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &Mounted{Root: os.NewFile(uintptr(fs), o.Dir), Detached: true}, nil
+	return &Mounted{Root: os.NewFile(uintptr(mount), o.Dir), Detached: true}, nil
 }
 
-var errOldKernel = errors.New("the kernel takes no lowerdir+")
-
-func configure(o Options, each bool) (mount int, err error) {
+// mountEach mounts through fsopen(2). Its options are limited to 255 bytes each.
+func mountEach(o Options) (mount int, err error) {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, fmt.Errorf("cannot mount an overlay: %w", err)
 	}
 	defer unix.Close(fs)
-	if err := lowers(fs, o, each); err != nil {
-		return -1, err
+	for _, dir := range o.Lower {
+		if err := unix.FsconfigSetString(fs, "lowerdir+", dir); err != nil {
+			return -1, fmt.Errorf("cannot mount an overlay: layer %s: %w%s", dir, err, kernelLog(fs))
+		}
 	}
-	options := [][2]string{{"upperdir", o.upper()}, {"workdir", o.work()}}
-	for _, kv := range options {
+	for _, kv := range [][2]string{{"upperdir", o.upper()}, {"workdir", o.work()}} {
 		if err := unix.FsconfigSetString(fs, kv[0], kv[1]); err != nil {
-			return -1, fmt.Errorf("cannot mount an overlay: %s=%s: %w", kv[0], kv[1], err)
+			return -1, fmt.Errorf("cannot mount an overlay: %s=%s: %w%s", kv[0], kv[1], err, kernelLog(fs))
 		}
 	}
 	// Whiteouts and opaque directories of an unprivileged overlay are in user.* attributes (overlayfs.rst).
@@ -58,41 +64,6 @@ func configure(o Options, each bool) (mount int, err error) {
 	return mount, nil
 }
 
-func lowers(fs int, o Options, each bool) error {
-	if each {
-		for i, dir := range o.Lower {
-			if err := unix.FsconfigSetString(fs, "lowerdir+", dir); err != nil {
-				if i == 0 && errors.Is(err, unix.EINVAL) {
-					if _, statErr := os.Stat(dir); statErr == nil {
-						return errOldKernel
-					}
-				}
-				return fmt.Errorf("cannot mount an overlay: layer %s: %w", dir, err)
-			}
-		}
-		return nil
-	}
-	links := filepath.Join(o.Dir, "l")
-	if err := os.MkdirAll(links, 0o700); err != nil {
-		return fmt.Errorf("cannot mount an overlay: %w", err)
-	}
-	list := ""
-	for i, dir := range o.Lower {
-		name := filepath.Join(links, fmt.Sprintf("%x", i))
-		if err := os.Symlink(dir, name); err != nil && !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("cannot mount an overlay: %w", err)
-		}
-		if i > 0 {
-			list += ":"
-		}
-		list += name
-	}
-	if err := unix.FsconfigSetString(fs, "lowerdir", list); err != nil {
-		return fmt.Errorf("cannot mount an overlay of %d layers on a kernel before 6.5: %w", len(o.Lower), err)
-	}
-	return nil
-}
-
 // kernelLog is what the kernel says in words of a failed mount (fsopen(2): messages are read from the context).
 func kernelLog(fs int) string {
 	buf := make([]byte, 1024)
@@ -100,5 +71,80 @@ func kernelLog(fs int) string {
 	if err != nil || n <= 2 {
 		return ""
 	}
-	return " (" + string(buf[2:n-1]) + ")"
+	return " (" + strings.TrimSpace(string(buf[2:n])) + ")"
+}
+
+// The directories of mountNamed, relative to the layer's.
+const (
+	linksDir = "l"
+	pointDir = "m"
+)
+
+// mountNamed mounts through mount(2), whose options share one page: the layers are links with names of a few letters, relative to the layer's directory. That also
+// keeps commas and colons of the data directory's path out of the options.
+func mountNamed(o Options) (int, error) {
+	data, err := namedOptions(o)
+	if err != nil {
+		return -1, fmt.Errorf("cannot mount an overlay: %w", err)
+	}
+	type result struct {
+		mount int
+		err   error
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread() // for good: the thread gets a working directory of its own, and ends with the goroutine
+		mount, err := mountIn(o.Dir, data)
+		done <- result{mount, err}
+	}()
+	r := <-done
+	if r.err != nil {
+		return -1, fmt.Errorf("cannot mount an overlay of %d layers: %w", len(o.Lower), r.err)
+	}
+	return r.mount, nil
+}
+
+// namedOptions makes the links and the mount point, and returns the options that name them.
+func namedOptions(o Options) (string, error) {
+	links, point := filepath.Join(o.Dir, linksDir), filepath.Join(o.Dir, pointDir)
+	// Links of an earlier life may point to where the image was then.
+	if err := errors.Join(os.RemoveAll(links), os.Mkdir(links, 0o700), os.MkdirAll(point, 0o700)); err != nil {
+		return "", err
+	}
+	names := make([]string, len(o.Lower))
+	for i, dir := range o.Lower {
+		names[i] = fmt.Sprintf("%s/%x", linksDir, i)
+		if err := os.Symlink(dir, filepath.Join(o.Dir, names[i])); err != nil {
+			return "", err
+		}
+	}
+	data := "lowerdir=" + strings.Join(names, ":") + ",upperdir=upper,workdir=work,userxattr"
+	if o.Volatile {
+		data += ",volatile"
+	}
+	if len(data) >= os.Getpagesize() {
+		return "", fmt.Errorf("%d layers are more than the kernel takes", len(o.Lower))
+	}
+	return data, nil
+}
+
+// mountIn mounts with dir as the working directory of the calling thread alone, and takes the mount off the tree again.
+func mountIn(dir, data string) (int, error) {
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return -1, err
+	}
+	if err := unix.Chdir(dir); err != nil {
+		return -1, err
+	}
+	if err := unix.Mount("overlay", pointDir, "overlay", 0, data); err != nil {
+		return -1, err
+	}
+	mount, err := unix.OpenTree(unix.AT_FDCWD, pointDir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err := errors.Join(err, unix.Unmount(pointDir, unix.MNT_DETACH), unix.Rmdir(pointDir)); err != nil {
+		if mount >= 0 {
+			unix.Close(mount)
+		}
+		return -1, err
+	}
+	return mount, nil
 }

@@ -11,23 +11,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Delete removes a directory tree with everything that subordinate ids own and overlay's work directories of mode 000, without following links. A missing one is no error.
-func Delete(dir string) error {
-	err := os.RemoveAll(dir)
-	if err == nil || !errors.Is(err, os.ErrPermission) {
-		return err
-	}
-	// Inside the user namespace we may read any directory; outside, or for mode 000 without the capability, open them up first.
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
-		if d != nil && d.IsDir() {
-			_ = unix.Fchmodat(unix.AT_FDCWD, path, 0o700, unix.AT_SYMLINK_NOFOLLOW) // RemoveAll reports what stays
+// mountCopy makes a copy of the image's layers, lowest first, with cp(1)'s own care for owners, times, links and attributes, applying whiteouts as overlay would.
+func mountCopy(o Options) (*Mounted, error) {
+	tree := filepath.Join(o.Dir, "copy")
+	if _, err := os.Stat(tree); errors.Is(err, os.ErrNotExist) {
+		partial := tree + ".part"
+		if err := errors.Join(Delete(partial), os.Mkdir(partial, 0o755)); err != nil {
+			return nil, fmt.Errorf("cannot copy the image: %w", err)
 		}
-		return nil
-	})
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("cannot delete %s: %w", dir, err)
+		for i := len(o.Lower) - 1; i >= 0; i-- {
+			if err := copyLayer(o.Lower[i], partial); err != nil {
+				return nil, fmt.Errorf("cannot copy the image: %w", err)
+			}
+		}
+		if err := os.Rename(partial, tree); err != nil {
+			return nil, fmt.Errorf("cannot copy the image: %w", err)
+		}
 	}
-	return nil
+	root, err := os.OpenFile(tree, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the layer: %w", err)
+	}
+	return &Mounted{Root: root}, nil
 }
 
 // copyLayer puts one layer's files over what is in to: directories are merged, whiteouts (character device 0:0) remove, opaque directories replace.
