@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/skiff-containers/skiff/storage/disk"
 )
@@ -90,9 +91,12 @@ func (s *Store) lives(id string) bool {
 	return err == nil
 }
 
+// asidePrefix begins the names that freeName is looking at; no container's name begins so.
+const asidePrefix = "."
+
 // freeName removes a name if it is still id's. Moving it aside first makes the look and the removal one step.
 func (s *Store) freeName(name, id string) error {
-	aside := s.nameLink("." + name + "-" + id[:min(12, len(id))])
+	aside := s.nameLink(fmt.Sprintf("%s%s-%08x", asidePrefix, id[:min(12, len(id))], rand.Uint32()))
 	if err := os.Rename(s.nameLink(name), aside); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
@@ -105,23 +109,55 @@ func (s *Store) freeName(name, id string) error {
 			return errors.Join(fmt.Errorf("cannot give back the name %s: %w", name, err), os.Remove(aside))
 		}
 	}
-	return os.Remove(aside)
-}
-
-// freeNamesOf frees the name of a container that has been retired: the one its record says, or when that cannot be read, whichever points to it.
-func (s *Store) freeNamesOf(id string) error {
-	entries, err := os.ReadDir(filepath.Join(s.Data, namesDir))
-	if err != nil {
-		return fmt.Errorf("cannot free the name of %s: %w", id, err)
-	}
-	for _, e := range entries {
-		if holder, err := os.Readlink(s.nameLink(e.Name())); err == nil && holder == id {
-			if err := s.freeName(e.Name(), id); err != nil {
-				return err
-			}
-		}
+	if err := os.Remove(aside); err != nil && !errors.Is(err, os.ErrNotExist) { // Sweep may have been faster
+		return fmt.Errorf("cannot free the name %s: %w", name, err)
 	}
 	return nil
+}
+
+// freeNamesOf frees the name of a container that has been retired: the one its record says, or when that cannot be read, whichever points to it. A name that an
+// interrupted Rename left behind dangles from now on: whoever wants it takes it over, and Sweep removes it.
+func (s *Store) freeNamesOf(id string) error {
+	if c, err := load(s.retired(id), id); err == nil && CheckName(c.Name) == nil {
+		return s.freeName(c.Name, id)
+	}
+	return s.eachName(func(name, holder string) error {
+		if holder != id || strings.HasPrefix(name, asidePrefix) {
+			return nil
+		}
+		return s.freeName(name, id)
+	})
+}
+
+// freeDangling frees the names of containers that are no more.
+func (s *Store) freeDangling() error {
+	return s.eachName(func(name, holder string) error {
+		switch {
+		case s.lives(holder):
+			return nil
+		case strings.HasPrefix(name, asidePrefix):
+			if err := os.Remove(s.nameLink(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("cannot free a name: %w", err)
+			}
+			return nil
+		}
+		return s.freeName(name, holder)
+	})
+}
+
+// eachName calls f for every name, also for those that freeName has moved aside.
+func (s *Store) eachName(f func(name, holder string) error) error {
+	entries, err := os.ReadDir(filepath.Join(s.Data, namesDir))
+	if err != nil {
+		return fmt.Errorf("cannot read the names: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if holder, err := os.Readlink(s.nameLink(e.Name())); err == nil {
+			errs = append(errs, f(e.Name(), holder))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Rename changes a container's name; the new one is claimed before the old one is freed.

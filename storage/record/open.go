@@ -91,12 +91,12 @@ func runRoot(o Options) (string, error) {
 	if o.RunRoot != "" {
 		return filepath.Abs(o.RunRoot)
 	}
+	uid := o.Getuid()
 	if xdg := o.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(xdg) {
-		if unix.Access(xdg, unix.W_OK) == nil {
+		if st, err := os.Stat(xdg); err == nil && ours(st, uid) && unix.Access(xdg, unix.W_OK) == nil {
 			return filepath.Join(xdg, "skiff"), nil
 		}
 	}
-	uid := o.Getuid()
 	dir := "/tmp/skiff-" + strconv.Itoa(uid)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", fmt.Errorf("cannot make the runtime directory %s: %w; set XDG_RUNTIME_DIR or name one with --runroot", dir, plain(err))
@@ -105,11 +105,17 @@ func runRoot(o Options) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cannot use the runtime directory %s: %w", dir, plain(err))
 	}
-	sys, ok := st.Sys().(*syscall.Stat_t)
-	if !ok || !st.IsDir() || int(sys.Uid) != uid || st.Mode().Perm()&0o077 != 0 {
+	if !ours(st, uid) || st.Mode().Perm()&0o077 != 0 {
 		return "", fmt.Errorf("cannot use the runtime directory %s: it must be a directory of uid %d with mode 0700; set XDG_RUNTIME_DIR or name one with --runroot", dir, uid)
 	}
 	return dir, nil
+}
+
+// ours says whether a directory belongs to the user, and not to the one that sudo or su came from, whose XDG_RUNTIME_DIR is often still in the environment.
+// Inside the user namespace the user is another number than outside; either will do.
+func ours(st os.FileInfo, uid int) bool {
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	return ok && st.IsDir() && (int(sys.Uid) == uid || int(sys.Uid) == os.Getuid())
 }
 
 // makeDir makes a private directory with its parents; one that is there costs one system call.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -180,6 +181,127 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+func TestNames(t *testing.T) {
+	s := open(t)
+	for _, name := range []string{"a", "A.b_c-9", strings.Repeat("n", 255)} {
+		c := create(t, s, name)
+		if err := s.Retire(c.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if entries, err := os.ReadDir(filepath.Join(s.Data, namesDir)); err != nil || len(entries) > 0 {
+		t.Fatal("names are left:", entries, err)
+	}
+	for _, name := range []string{"", "-a", ".a", "a/b", "a b", "a\x00", "ä", strings.Repeat("n", 256)} {
+		if CheckName(name) == nil {
+			t.Errorf("%q was accepted", name)
+		}
+	}
+}
+
+// Every step of Rename, Retire and freeName may be the last one of a process that is killed.
+func TestInterrupted(t *testing.T) {
+	s := open(t)
+	link := func(name, id string) {
+		t.Helper()
+		if err := os.Symlink(id, s.nameLink(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, kept := create(t, s, "web"), create(t, s, "kept")
+	link("half-renamed", c.ID)
+	link(".aside", NewID())
+	if err := s.Retire(c.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Find("half-renamed"); !errors.Is(err, ErrNotFound) {
+		t.Error("a dangling name is found:", err)
+	}
+	if err := s.Sweep(os.RemoveAll); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(filepath.Join(s.Data, namesDir))
+	if err != nil || len(entries) != 1 || entries[0].Name() != "kept" {
+		t.Error("not only the living container's name is left:", entries, err)
+	}
+	if got, err := s.Find("kept"); err != nil || got.ID != kept.ID {
+		t.Error(got, err)
+	}
+	// Retired between the renaming of its directory and the freeing of its name.
+	if err := os.Rename(s.Dir(kept.ID), s.retired(kept.ID)); err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, "kept")
+}
+
+// While a container is being made nobody sweeps it or its name.
+func TestSweepSparesWhatIsBeingMade(t *testing.T) {
+	s := open(t)
+	c := &Container{Version: Version, ID: NewID(), Name: "web", Created: time.Now()}
+	p, err := s.Begin(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.claimName(c); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sweep(os.RemoveAll); err != nil {
+		t.Fatal(err)
+	}
+	if holder, err := os.Readlink(s.nameLink("web")); err != nil || holder != c.ID {
+		t.Fatal("its name was taken:", holder, err)
+	}
+	// Its maker is killed.
+	if err := p.lock.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sweep(os.RemoveAll); err != nil {
+		t.Fatal(err)
+	}
+	if s.Retired() {
+		t.Error("an abandoned container is still there")
+	}
+	if _, err := os.Readlink(s.nameLink("web")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the name of an abandoned container is still there:", err)
+	}
+}
+
+func TestRuntimeDirectory(t *testing.T) {
+	dir := t.TempDir()
+	env := func(xdg string) Options {
+		return Options{Root: filepath.Join(dir, "data"), Getenv: func(name string) string {
+			if name == "XDG_RUNTIME_DIR" {
+				return xdg
+			}
+			return ""
+		}, Getuid: os.Getuid}
+	}
+	own := filepath.Join(dir, "own")
+	if err := os.Mkdir(own, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if run, err := runRoot(env(own)); err != nil || run != filepath.Join(own, "skiff") {
+		t.Error(run, err)
+	}
+	fallback := fmt.Sprint("/tmp/skiff-", os.Getuid())
+	theirs := []string{filepath.Join(dir, "missing"), "relative", "/proc"}
+	if os.Getuid() == 0 {
+		other := filepath.Join(dir, "other")
+		if err := errors.Join(os.Mkdir(other, 0o700), os.Chown(other, 12345, 12345)); err != nil {
+			t.Fatal(err)
+		}
+		theirs = append(theirs[:2], other)
+	}
+	for _, xdg := range theirs {
+		if run, err := runRoot(env(xdg)); err != nil || run != fallback {
+			t.Errorf("XDG_RUNTIME_DIR=%s: %s, %v", xdg, run, err)
+		}
+	}
+	if run, err := runRoot(Options{RunRoot: own, Getuid: os.Getuid}); err != nil || run != own {
+		t.Error(run, err)
+	}
+}
+
 func BenchmarkList(b *testing.B) {
 	s := open(b)
 	for i := range 1000 {
@@ -195,5 +317,26 @@ func BenchmarkList(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
+	}
+}
+
+// What one --rm container pays for the others' records.
+func BenchmarkRetireAmongMany(b *testing.B) {
+	s := open(b)
+	for i := range 1000 {
+		create(b, s, fmt.Sprint("c", i))
+	}
+	for b.Loop() {
+		b.StopTimer()
+		c := create(b, s, "")
+		b.StartTimer()
+		if err := s.Retire(c.ID); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := s.DeleteRetired(c.ID, os.RemoveAll); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
 	}
 }

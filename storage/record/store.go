@@ -149,14 +149,20 @@ func (s *Store) FindID(nameOrID string) (string, error) {
 
 // Load reads one record by full id.
 func (s *Store) Load(id string) (*Container, error) {
-	file := filepath.Join(s.Dir(id), configFile)
+	c, err := load(s.Dir(id), id)
+	if errors.Is(err, os.ErrNotExist) {
+		if _, dirErr := os.Stat(s.Dir(id)); dirErr != nil {
+			return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
+		}
+	}
+	return c, err
+}
+
+// load reads the record in dir, which must be that of id.
+func load(dir, id string) (*Container, error) {
+	file := filepath.Join(dir, configFile)
 	data, err := os.ReadFile(file)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			if _, dirErr := os.Stat(s.Dir(id)); dirErr != nil {
-				return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
-			}
-		}
 		return nil, corrupt(id, err)
 	}
 	c := &Container{}
@@ -164,13 +170,13 @@ func (s *Store) Load(id string) (*Container, error) {
 		return nil, corrupt(id, fmt.Errorf("%s: %w", file, err))
 	}
 	if c.Version > Version {
-		return nil, fmt.Errorf("cannot read container %s: it was made by a newer skiff (record version %d)", id[:12], c.Version)
+		return nil, fmt.Errorf("cannot read container %s: it was made by a newer skiff (record version %d)", id[:min(12, len(id))], c.Version)
 	}
 	if c.ID != id {
 		return nil, corrupt(id, fmt.Errorf("%s: it is of container %q", file, c.ID))
 	}
 	// A name that was changed since lies beside the record.
-	if name, err := os.ReadFile(filepath.Join(s.Dir(id), nameFile)); err == nil {
+	if name, err := os.ReadFile(filepath.Join(dir, nameFile)); err == nil {
 		c.Name = string(name)
 	}
 	return c, nil
@@ -222,7 +228,7 @@ func (s *Store) List() ([]*Container, error) {
 
 // Retire takes a container out of sight: renames it to rm-<id> and frees its name. What is in it is deleted by Sweep. It works on damaged records too.
 func (s *Store) Retire(id string) error {
-	if err := os.Rename(s.Dir(id), filepath.Join(s.Data, containersDir, retiredPrefix+id)); err != nil {
+	if err := os.Rename(s.Dir(id), s.retired(id)); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("%w: %s", ErrNotFound, id)
 		}
@@ -256,6 +262,9 @@ func (s *Store) Sweep(remove func(dir string) error) error {
 			errs = append(errs, remove(path))
 		}
 	}
+	if gateErr == nil {
+		errs = append(errs, s.freeDangling())
+	}
 	boots, err := os.ReadDir(filepath.Dir(s.Run))
 	if err == nil {
 		for _, b := range boots {
@@ -269,7 +278,11 @@ func (s *Store) Sweep(remove func(dir string) error) error {
 
 // DeleteRetired deletes what is left of one retired container.
 func (s *Store) DeleteRetired(id string, remove func(dir string) error) error {
-	return remove(filepath.Join(s.Data, containersDir, retiredPrefix+id))
+	return remove(s.retired(id))
+}
+
+func (s *Store) retired(id string) string {
+	return filepath.Join(s.Data, containersDir, retiredPrefix+id)
 }
 
 // gate is the lock that keeps sweepers from directories that are just being made.
