@@ -115,16 +115,19 @@ func (s *Set) Find(name string) (*Volume, error) {
 	if CheckName(name) != nil {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, name)
 	}
-	data, err := os.ReadFile(filepath.Join(s.dir, name, metaFile))
+	file := filepath.Join(s.dir, name, metaFile)
+	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, name)
 	}
 	v := &Volume{}
 	if err == nil {
-		err = json.Unmarshal(data, v)
+		if err = json.Unmarshal(data, v); err != nil {
+			err = fmt.Errorf("%s: %w", file, err)
+		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read volume %s: %w", name, err)
+		return nil, fmt.Errorf("cannot read volume %s: %w; its files are in %s, and `skiff volume rm` deletes them", name, err, filepath.Join(s.dir, name, dataDir))
 	}
 	v.Name, v.Mountpoint = name, filepath.Join(s.dir, name, dataDir)
 	return v, nil
@@ -156,9 +159,9 @@ func (s *Set) List() ([]*Volume, error) {
 	return all, errors.Join(errs...)
 }
 
-// Remove deletes a volume and its files: aside first, so that it is gone at once or not at all. Inside the user namespace.
+// Remove deletes a volume, damaged or not, and its files: aside first, so that it is gone at once or not at all. Inside the user namespace.
 func (s *Set) Remove(name string) error {
-	if _, err := s.Find(name); err != nil {
+	if _, err := s.Find(name); errors.Is(err, ErrNotFound) {
 		return err
 	}
 	aside, err := os.MkdirTemp(s.dir, ".rm-")
