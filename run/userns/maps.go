@@ -21,25 +21,31 @@ type Extent struct {
 // maxExtents is what the kernel takes in one map since 4.15 (user_namespaces(7)).
 const maxExtents = 340
 
-// writeMaps gives the new user namespace of pid its maps: directly when we may (uid 0 with CAP_SETUID: everything that our own namespace maps, as it is), else by newuidmap(1) and newgidmap(1).
-func writeMaps(pid int) error {
+// startMaps gives the new user namespace of pid its maps: directly when we may (uid 0 with CAP_SETUID: everything that our own namespace maps, as it is), else by
+// newuidmap(1) and newgidmap(1), which it does not wait for: the function it returns does, and has their error.
+func startMaps(pid int) (wait func() error, err error) {
 	if os.Geteuid() == 0 && hasCapability(unix.CAP_SETUID) && hasCapability(unix.CAP_SETGID) {
-		for _, file := range []string{"uid_map", "gid_map"} {
-			own, err := os.ReadFile("/proc/self/" + file)
-			if err != nil {
-				return fmt.Errorf("cannot read our own id map: %w", err)
-			}
-			m, err := identity(own)
-			if err != nil {
-				return err
-			}
-			if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), m, 0); err != nil {
-				return fmt.Errorf("cannot write the id map: %w", err)
-			}
-		}
-		return nil
+		return func() error { return nil }, copyMaps(pid)
 	}
-	return helpers(pid)
+	return startHelpers(pid)
+}
+
+// copyMaps maps what our own namespace maps.
+func copyMaps(pid int) error {
+	for _, file := range []string{"uid_map", "gid_map"} {
+		own, err := os.ReadFile("/proc/self/" + file)
+		if err != nil {
+			return fmt.Errorf("cannot read our own id map: %w", err)
+		}
+		m, err := identity(own)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), m, 0); err != nil {
+			return fmt.Errorf("cannot write the id map: %w", err)
+		}
+	}
+	return nil
 }
 
 // identity turns the text of a map into one that maps the same ids to themselves.
@@ -63,57 +69,6 @@ func hasCapability(c int) bool {
 		return false
 	}
 	return d[c/32].Effective&(1<<(c%32)) != 0
-}
-
-// helpers runs newuidmap and newgidmap side by side.
-func helpers(pid int) error {
-	uids, gids, err := Subordinate()
-	if err != nil {
-		return err
-	}
-	start := func(tool, file string, id int, subs []Extent) (*exec.Cmd, *bytes.Buffer, error) {
-		path, err := exec.LookPath(tool)
-		if err != nil {
-			return nil, nil, &Forbidden{
-				Reason: tool + " is not installed",
-				Hint:   "install it: `sudo apt install uidmap` (Debian, Ubuntu), `sudo dnf install shadow-utils` (Fedora)",
-			}
-		}
-		args := []string{strconv.Itoa(pid), "0", strconv.Itoa(id), "1"}
-		for _, e := range subs {
-			args = append(args, strconv.FormatUint(uint64(e.Inside), 10), strconv.FormatUint(uint64(e.Outside), 10), strconv.FormatUint(uint64(e.Count), 10))
-		}
-		var stderr bytes.Buffer
-		cmd := exec.Command(path, args...) //nolint:noctx // it ends by itself at once; a context would cost a goroutine on the hot path
-		cmd.Stderr = &stderr
-		return cmd, &stderr, cmd.Start()
-	}
-	ucmd, uerrs, err := start("newuidmap", "subuid", os.Geteuid(), uids)
-	if err != nil {
-		return err
-	}
-	gcmd, gerrs, err := start("newgidmap", "subgid", os.Getegid(), gids)
-	if err != nil {
-		return errors.Join(err, ucmd.Wait())
-	}
-	uerr, gerr := ucmd.Wait(), gcmd.Wait()
-	for _, failed := range []struct {
-		tool string
-		err  error
-		text *bytes.Buffer
-	}{{"newuidmap", uerr, uerrs}, {"newgidmap", gerr, gerrs}} {
-		if failed.err != nil {
-			text := strings.TrimSpace(failed.text.String())
-			if text == "" {
-				text = failed.err.Error()
-			}
-			return &Forbidden{
-				Reason: failed.tool + " refused: " + text,
-				Hint:   "check that " + failed.tool + " is set-uid root or has file capabilities (`ls -l $(which " + failed.tool + ")`), and /etc/subuid and /etc/subgid; inside a container it must run without no_new_privs",
-			}
-		}
-	}
-	return nil
 }
 
 // Subordinate is the user's subordinate user and group ids, mapped from 1 up without gaps. They come from /etc/subuid and /etc/subgid, or where those have none from getsubids(1), which asks NSS (subuid(5)).

@@ -1,13 +1,13 @@
 package userns
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/plain"
 )
 
 // maxMembers is how many runtime directories are looked at: any living one will do.
@@ -38,7 +38,7 @@ func members(runDir string) []member {
 			continue // not a container's, or not announced yet
 		}
 		m := member{alive: runDir + "/" + name + "/alive"}
-		if json.Unmarshal(data, &m) != nil || m.Pid <= 0 {
+		if plain.Unmarshal(data, &m) != nil || m.Pid <= 0 {
 			continue
 		}
 		if locked, err := disk.Locked(m.alive); err == nil && locked {

@@ -47,9 +47,27 @@ type Child struct {
 	Made bool
 }
 
+// Starting is a process that has been forked, and whose user namespace may still be without its id maps.
+type Starting struct {
+	child *fork.Child
+	what  string // the program's argv[0]
+	early bool
+	maps  func() error // waits for the id maps; nil when a namespace was joined
+}
+
 // Start starts a program as root of the user's user namespace, with all capabilities there and a mount namespace of its own, whose mounts do not propagate out.
 // It joins the namespace of a living member, or makes a new one. Errors name what forbids it and what to do (*Forbidden).
 func Start(o Options) (*Child, error) {
+	s, err := Begin(o)
+	if err != nil {
+		return nil, err
+	}
+	return s.Finish()
+}
+
+// Begin is the first part of Start: it returns as soon as the process is forked, so that the caller has something to do while the id maps are written and
+// the program begins (Options.Early). Finish or Abort must follow.
+func Begin(o Options) (*Starting, error) {
 	// The lock is shared while joining and exclusive while making, and is held until the child can be found by others:
 	// so no two namespaces are made by commands that start at once.
 	if err := os.MkdirAll(o.RunDir, 0o700); err != nil {
@@ -67,14 +85,17 @@ func Start(o Options) (*Child, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot lock the user namespace: %w", err)
 		}
-		child, err := tryJoin(o, lock)
-		if err != nil || child != nil {
-			return child, errors.Join(err, lock.Unlock())
+		s, err := tryJoin(o, lock)
+		if err != nil || s != nil {
+			return s, errors.Join(err, lock.Unlock())
 		}
 		if !o.Member || mode == disk.Exclusive {
 			// Somebody that no one will join through needs no exclusion.
-			child, err := makeNew(o, lock)
-			return child, errors.Join(err, lock.Unlock())
+			s, err := spawn(o, lock, nil, true)
+			if err != nil {
+				err = explain(err)
+			}
+			return s, errors.Join(err, lock.Unlock())
 		}
 		if err := lock.Unlock(); err != nil {
 			return nil, err
@@ -83,8 +104,48 @@ func Start(o Options) (*Child, error) {
 	}
 }
 
+// Finish waits until the id maps are written and the program is executed.
+func (s *Starting) Finish() (*Child, error) {
+	err := s.finish()
+	if err == nil {
+		return &Child{Pid: s.child.Pid, PidFD: s.child.PidFD, Made: s.maps != nil}, s.child.Channel.Close()
+	}
+	if s.maps != nil {
+		err = explain(err)
+	}
+	reapFailed(s.child)
+	return nil, errors.Join(err, s.child.Channel.Close())
+}
+
+func (s *Starting) finish() error {
+	if s.maps != nil {
+		if err := s.maps(); err != nil {
+			return err
+		}
+		if !s.early {
+			if _, err := s.child.Channel.Write([]byte{0}); err != nil {
+				return fmt.Errorf("cannot start %s: %w", s.what, err)
+			}
+		}
+	}
+	if _, err := s.child.Report(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("cannot start %s: %w", s.what, err)
+	}
+	return nil
+}
+
+// Abort ends a process that is not wanted any more; its namespace goes with it when it made one.
+func (s *Starting) Abort() error {
+	var err error
+	if s.maps != nil {
+		err = s.maps()
+	}
+	reapFailed(s.child)
+	return errors.Join(err, s.child.Channel.Close())
+}
+
 // tryJoin starts the child in a living member's namespace; nil without error means that there is none.
-func tryJoin(o Options, lock *disk.Lock) (*Child, error) {
+func tryJoin(o Options, lock *disk.Lock) (*Starting, error) {
 	own, err := namespaceOf("self")
 	if err != nil {
 		return nil, err
@@ -99,21 +160,34 @@ func tryJoin(o Options, lock *disk.Lock) (*Child, error) {
 		if inode(ns) != inode(own) {
 			target = ns
 		}
-		child, err := spawn(o, lock, target, false)
-		ns.Close()
-		var step *fork.Error
-		if errors.As(err, &step) && step.What == joinStep {
-			continue // a namespace we have no rights over, such as one nested in ours
+		if target != nil && !joinable(ns, own) {
+			ns.Close()
+			continue // one we have no rights over, such as one nested in ours
 		}
-		return child, err
+		s, err := spawn(o, lock, target, false)
+		ns.Close()
+		return s, err
 	}
 	return nil, nil
 }
 
-const joinStep = "join the user namespace"
+// joinable says whether we may join a user namespace (setns(2)): its owner may, from the namespace right above it.
+func joinable(ns, own *os.File) bool {
+	owner, err := unix.IoctlGetUint32(int(ns.Fd()), unix.NS_GET_OWNER_UID) // ioctl_ns(2)
+	if err != nil || int(owner) != os.Geteuid() {
+		return false
+	}
+	above, err := unix.IoctlRetInt(int(ns.Fd()), unix.NS_GET_PARENT) // EPERM: it is not below ours
+	if err != nil {
+		return false
+	}
+	parent := os.NewFile(uintptr(above), "user namespace")
+	defer parent.Close() //nolint:errcheck // nothing was written
+	return inode(parent) == inode(own)
+}
 
 // spawn forks, joins target (nil: the caller's own, or with fresh a new one) and executes o's program.
-func spawn(o Options, lock *disk.Lock, target *os.File, fresh bool) (*Child, error) {
+func spawn(o Options, lock *disk.Lock, target *os.File, fresh bool) (*Starting, error) {
 	channel, err := fork.NewChannel()
 	if err != nil {
 		return nil, err
@@ -129,7 +203,7 @@ func spawn(o Options, lock *disk.Lock, target *os.File, fresh bool) (*Child, err
 		}
 	} else {
 		if target != nil {
-			p.Call(joinStep, unix.SYS_SETNS, fork.Int(target.Fd()), fork.Int(unix.CLONE_NEWUSER))
+			p.Call("join the user namespace", unix.SYS_SETNS, fork.Int(target.Fd()), fork.Int(unix.CLONE_NEWUSER))
 		}
 		p.Call("make a mount namespace", unix.SYS_UNSHARE, fork.Int(unix.CLONE_NEWNS))
 		if target == nil {
@@ -145,30 +219,20 @@ func spawn(o Options, lock *disk.Lock, target *os.File, fresh bool) (*Child, err
 		return nil, err
 	}
 	defer closeFiles()
-	child, err := fork.Start(p, channel, fork.Options{Namespaces: flags})
+	child, err := fork.Start(p, channel, fork.Options{Namespaces: flags, Borrow: !fresh || o.Early})
 	runtime.KeepAlive(o)
 	runtime.KeepAlive(target)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", o.Args[0], err)
 	}
-	defer child.Channel.Close()
+	started := &Starting{child: child, what: o.Args[0], early: o.Early}
 	if fresh {
-		if err := writeMaps(child.Pid); err != nil {
+		if started.maps, err = startMaps(child.Pid); err != nil {
 			reapFailed(child)
-			return nil, err
-		}
-		if !o.Early {
-			if _, err := child.Channel.Write([]byte{0}); err != nil {
-				reapFailed(child)
-				return nil, fmt.Errorf("cannot start %s: %w", o.Args[0], err)
-			}
+			return nil, errors.Join(err, child.Channel.Close())
 		}
 	}
-	if _, err := child.Report(); !errors.Is(err, io.EOF) {
-		reapFailed(child)
-		return nil, fmt.Errorf("cannot start %s: %w", o.Args[0], err)
-	}
-	return &Child{Pid: child.Pid, PidFD: child.PidFD, Made: fresh}, nil
+	return started, nil
 }
 
 // keepCapabilities makes the capabilities of a new user namespace survive the execve(2) that comes before the maps: as long as the
@@ -296,13 +360,4 @@ func (c *Child) Wait() (int, error) {
 // Signal sends a signal to the child.
 func (c *Child) Signal(sig unix.Signal) error {
 	return unix.PidfdSendSignal(int(c.PidFD.Fd()), sig, nil, 0)
-}
-
-// makeNew makes a user namespace for the child.
-func makeNew(o Options, lock *disk.Lock) (*Child, error) {
-	child, err := spawn(o, lock, nil, true)
-	if err != nil {
-		return nil, explain(err)
-	}
-	return child, nil
 }
