@@ -30,7 +30,7 @@ func create(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := createContainer(c, h, cfg)
+	t, err := createContainer(c, h, cfg, h.Create)
 	if err != nil {
 		return err
 	}
@@ -38,8 +38,11 @@ func create(c *cli.Context) error {
 	return err
 }
 
+// maker records a container: run.Host's Create or CreateAhead.
+type maker func(ctx context.Context, cfg config.Config, name string) (*record.Container, error)
+
 // createContainer gets the image as --pull says, records the container and writes --cidfile.
-func createContainer(c *cli.Context, h *run.Host, cfg config.Config) (*record.Container, error) {
+func createContainer(c *cli.Context, h *run.Host, cfg config.Config, put maker) (*record.Container, error) {
 	if len(cfg.Ports) > 0 || cfg.PublishAll {
 		if cfg.Network == "" || cfg.Network == "none" {
 			fmt.Fprintln(c.App.ErrWriter, "skiff: published ports are not reachable: this version has no bridge network, and the container's network is none (try --network host)")
@@ -49,7 +52,7 @@ func createContainer(c *cli.Context, h *run.Host, cfg config.Config) (*record.Co
 	if err != nil {
 		return nil, err
 	}
-	t, err := createPulling(c, h, cfg)
+	t, err := createPulling(c, h, cfg, put)
 	if cidfile != nil {
 		if err == nil {
 			_, err = cidfile.WriteString(t.ID)
@@ -77,16 +80,16 @@ func openCIDFile(path string) (*os.File, error) {
 }
 
 // createPulling creates the container, with a pull before it when the policy or a missing image asks for one.
-func createPulling(c *cli.Context, h *run.Host, cfg config.Config) (*record.Container, error) {
+func createPulling(c *cli.Context, h *run.Host, cfg config.Config, put maker) (*record.Container, error) {
 	name := strings.TrimPrefix(c.String("name"), "/")
 	switch policy := c.String("pull"); policy {
 	case "never":
-		return h.Create(c.Context, cfg, name)
+		return put(c.Context, cfg, name)
 	case "always":
 		if err := pullImage(c, cfg); err != nil {
 			return nil, err
 		}
-		return h.Create(c.Context, cfg, name)
+		return put(c.Context, cfg, name)
 	case "missing", "":
 	default:
 		return nil, fmt.Errorf("invalid argument %q for --pull: it is always, missing or never", policy)
@@ -98,7 +101,7 @@ func createPulling(c *cli.Context, h *run.Host, cfg config.Config) (*record.Cont
 			}
 		}
 	}
-	t, err := h.Create(c.Context, cfg, name)
+	t, err := put(c.Context, cfg, name)
 	if !errors.Is(err, image.ErrNotFound) {
 		return t, err
 	}
@@ -108,7 +111,7 @@ func createPulling(c *cli.Context, h *run.Host, cfg config.Config) (*record.Cont
 	if err := pullImage(c, cfg); err != nil {
 		return nil, err
 	}
-	return h.Create(c.Context, cfg, name)
+	return put(c.Context, cfg, name)
 }
 
 // onPlatform says whether an image is for OS[/ARCH[/VARIANT]].

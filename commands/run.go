@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/skiff-containers/skiff/run"
+	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/storage/record"
 )
 
@@ -22,7 +23,7 @@ func runCommand() *cli.Command {
 	}
 }
 
-func runContainer(c *cli.Context) error {
+func runContainer(c *cli.Context) (err error) {
 	cfg, err := configOf(c)
 	if err != nil {
 		return err
@@ -42,12 +43,17 @@ func runContainer(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := createContainer(c, h, cfg)
+	var launch *run.Launch
+	defer func() { err = errors.Join(err, launch.Abort()) }()
+	t, err := createContainer(c, h, cfg, func(ctx context.Context, cfg config.Config, name string) (t *record.Container, err error) {
+		t, launch, err = h.CreateAhead(ctx, cfg, name)
+		return t, err
+	})
 	if err != nil {
 		return err
 	}
 	if cfg.Detach {
-		session, err := h.Start(c.Context, t, nil)
+		session, err := launch.Start(t, nil)
 		if err != nil {
 			return notStarted(h, t, err)
 		}
@@ -60,7 +66,7 @@ func runContainer(c *cli.Context) error {
 		return err
 	}
 	return v.hold(c.Context, func(s *run.Streams) (*run.Session, error) {
-		session, err := h.Start(c.Context, t, s)
+		session, err := launch.Start(t, s)
 		if err != nil {
 			err = notStarted(h, t, err)
 		}

@@ -20,51 +20,71 @@ import (
 
 // Create records a container. Its image must be in the index (image.ErrNotFound otherwise); everything that can be refused now is.
 func (h *Host) Create(_ context.Context, c config.Config, name string) (*record.Container, error) {
+	r, _, err := h.create(c, name, false)
+	return r, err
+}
+
+// CreateAhead is Create with the container's monitor started meanwhile: for those who start the container at once. Launch.Start or Launch.Abort must follow.
+func (h *Host) CreateAhead(_ context.Context, c config.Config, name string) (*record.Container, *Launch, error) {
+	return h.create(c, name, true)
+}
+
+func (h *Host) create(c config.Config, name string, ahead bool) (_ *record.Container, l *Launch, err error) {
+	defer func() {
+		if err != nil {
+			err, l = errors.Join(err, l.Abort()), nil
+		}
+	}()
 	if _, err := log.ParseOptions(c.LogDriver, c.LogOptions); err != nil {
-		return nil, err
+		return nil, l, err
 	}
 	if _, err := oci.For(c.Runtime); err != nil {
-		return nil, err
+		return nil, l, err
 	}
 	if _, err := spec.CapabilitySet(c); err != nil {
-		return nil, err
+		return nil, l, err
 	}
 	// Nobody removes the image between the look and the record.
 	lock, err := h.Images.Lock(disk.Shared)
 	if err != nil {
-		return nil, err
+		return nil, l, err
 	}
 	defer lock.Unlock()
 	id, _, err := h.Images.Resolve(c.Image)
 	if err != nil {
-		return nil, err
+		return nil, l, err
 	}
 	img, err := h.Images.Load(id)
 	if err != nil {
-		return nil, err
+		return nil, l, err
 	}
 	args, err := spec.Command(img, c)
 	if err != nil {
-		return nil, err
+		return nil, l, err
 	}
 	if c.StopSignal == "" {
 		c.StopSignal = img.Config.Config.StopSignal
 	}
 	r := &record.Container{Version: record.Version, ID: record.NewID(), Name: name, Created: time.Now().UTC(), ImageID: id, ImageName: c.Image,
 		Path: args[0], Args: args[1:], Layer: c.StorageDriver}
+	if ahead {
+		if l, err = h.launch(r.ID); err != nil {
+			return nil, nil, err
+		}
+	}
 	for _, share := range []*string{&c.Network, &c.Pid, &c.IPC} {
 		if err := h.resolveShare(share); err != nil {
-			return nil, err
+			return nil, l, err
 		}
 	}
 	if err := h.inheritVolumes(&c); err != nil {
-		return nil, err
+		return nil, l, err
 	}
 	for _, target := range declaredVolumes(img, c) {
 		c.Mounts = append(c.Mounts, config.Mount{Type: config.MountVolume, Target: target})
 	}
 	if err := h.makeVolumes(r, c); err != nil {
-		return nil, err
+		return nil, l, err
 	}
 	r.Config = c
 	p, err := h.Records.Begin(r)
@@ -74,10 +94,10 @@ func (h *Host) Create(_ context.Context, c config.Config, name string) (*record.
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, h.removeAnonymous(r))
+		return nil, l, errors.Join(err, h.removeAnonymous(r))
 	}
 	h.emit(r, "create", nil)
-	return r, nil
+	return r, l, nil
 }
 
 // resolveShare turns container:NAME into container:ID, so that renaming changes nothing.

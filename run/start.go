@@ -25,20 +25,62 @@ func (h *Host) Start(_ context.Context, c *record.Container, s *Streams) (*Sessi
 			return nil, fmt.Errorf("cannot start container %s again: it was made with --rm; remove it", c.Name)
 		}
 	}
+	l, err := h.launch(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	return l.Start(c, s)
+}
+
+// Launch is a monitor that has been started ahead of its container's record: its start-up and the making of the record share the time.
+type Launch struct {
+	host     *Host
+	conn     *stage.Conn
+	starting *userns.Starting // nil when Start or Abort was called
+}
+
+// launch forks the monitor of container id, which does nothing until it hears that its container is recorded.
+func (h *Host) launch(id string) (*Launch, error) {
 	conn, theirs, err := stage.Pair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	_, err = userns.Start(userns.Options{
-		Path: h.Program, Args: []string{stage.Monitor, c.ID, h.Records.Data, h.Records.Run},
+	starting, err := userns.Begin(userns.Options{
+		Path: h.Program, Args: []string{stage.Monitor, id, h.Records.Data, h.Records.Run},
 		Files: []*os.File{nil, nil, nil, theirs}, Dir: "/", Setsid: true,
 		RunDir: h.Records.Run, Member: true, Early: true, Tell: h.Tell,
+		// Until the payload runs there is one thing to do at a time; the monitor takes the other processors then.
+		Env: append(os.Environ(), "GOMAXPROCS=1"),
 	})
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return open(conn, stage.Request{Op: stage.OpStart}, s, func() (int, error) { return h.lost(c) })
+	return &Launch{h, conn, starting}, nil
+}
+
+// Start tells the monitor to start its container, which is recorded by now.
+func (l *Launch) Start(c *record.Container, s *Streams) (*Session, error) {
+	starting := l.starting
+	l.starting = nil
+	child, err := starting.Finish()
+	if err == nil {
+		err = child.PidFD.Close()
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.conn.Close())
+	}
+	return open(l.conn, stage.Request{Op: stage.OpStart}, s, func() (int, error) { return l.host.lost(c) })
+}
+
+// Abort ends a monitor that was not started. A nil Launch and one that was are left alone.
+func (l *Launch) Abort() error {
+	if l == nil || l.starting == nil {
+		return nil
+	}
+	starting := l.starting
+	l.starting = nil
+	return errors.Join(l.conn.Close(), starting.Abort())
 }
 
 // ErrRunning says that the container runs already.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 	"unsafe"
@@ -128,10 +129,20 @@ func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) in
 		return code
 	}
 	code := m.process.wait(exitGrace)
-	// State first, then the answers: whoever hears of the end finds it on disk.
-	err := m.finish(record.Exit{Life: m.life, Code: code, At: time.Now().UTC()})
+	// State first, then the answers: whoever hears of the end finds it on disk, and can start, remove or name another one the same at once.
+	exit := record.Exit{Life: m.life, Code: code, At: time.Now().UTC()}
+	early := m.record.Config.Remove && m.layer.Detached // nothing of it is mounted by a path, which retiring changes
+	var err error
+	if early {
+		err = m.retire(exit)
+	} else {
+		err = m.finish(exit)
+	}
 	close(m.over)
 	m.answerAll()
+	if early {
+		err = errors.Join(err, m.free(&exit), m.store.Release(m.record.ID))
+	}
 	if m.record.Config.Remove {
 		err = errors.Join(err, m.store.DeleteRetired(m.record.ID, layer.Delete))
 	}
@@ -170,10 +181,7 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	if err != nil {
 		return err
 	}
-	listener, err := stage.Listen(filepath.Join(m.store.RunDir(m.record.ID), record.Socket))
-	if err != nil {
-		return err
-	}
+	bundle.Unheld = !c.Tty
 	m.container, err = rt.Create(context.Background(), bundle)
 	for _, f := range bundle.Stdio {
 		if f != nil {
@@ -181,34 +189,67 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 		}
 	}
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
 	m.process.Process = m.container
 	conv := m.converse(conn, m.process)
 	conv.attach(req, files)
 	m.process.run()
+	listener, err := stage.Listen(filepath.Join(m.store.RunDir(m.record.ID), record.Socket))
+	if err != nil {
+		return errors.Join(err, m.discard())
+	}
 	if err := m.container.Start(); err != nil {
-		_ = m.container.Signal(unix.SIGKILL) // it ended with the failed execve
-		m.process.wait(0)
-		return errors.Join(err, listener.Close())
+		return errors.Join(err, m.discard(), listener.Close())
 	}
 	if err := m.store.WriteStarted(m.record.ID, record.Started{Life: m.life, Boot: filepath.Base(m.store.Run), At: time.Now().UTC(), Pid: m.container.Pid()}, m.sync); err != nil {
-		_ = m.container.Signal(unix.SIGKILL) // what cannot be recorded must not run
-		m.process.wait(0)
-		return errors.Join(err, listener.Close())
+		return errors.Join(err, m.discard(), listener.Close()) // what cannot be recorded must not run
 	}
 	m.emit("start", nil)
 	conv.reply(stage.Reply{Kind: stage.Started, Pid: m.container.Pid()})
 	conv.serve(m)
 	go m.accept(listener)
+	runtime.GOMAXPROCS(runtime.NumCPU()) // from here on there are streams to copy
 	return nil
 }
 
-// finish writes the end down and frees everything but the record.
+// discard ends a container that is not to run.
+func (m *monitor) discard() error {
+	err := m.container.Signal(unix.SIGKILL)
+	m.process.wait(0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil // it ended with the failed execve
+	}
+	return err
+}
+
+// finish frees everything but the record and writes the end down.
 func (m *monitor) finish(exit record.Exit) error {
-	var errs []error
 	id := m.record.ID
-	failed := exit.Error != ""
+	err := m.free(&exit)
+	if m.record.Config.Remove {
+		return errors.Join(err, m.retire(exit), m.store.Release(id))
+	}
+	err = errors.Join(err, m.store.WriteExit(id, exit, m.sync))
+	if exit.Error == "" {
+		m.emit("die", map[string]string{"exitCode": strconv.Itoa(exit.Code)})
+	}
+	return errors.Join(err, m.store.Release(id))
+}
+
+// retire takes a --rm container's record, name and anonymous volumes away. Its files are deleted later.
+func (m *monitor) retire(exit record.Exit) error {
+	err := errors.Join(m.removeAnonymous(), m.store.Retire(m.record.ID))
+	if exit.Error == "" {
+		m.emit("die", map[string]string{"exitCode": strconv.Itoa(exit.Code)})
+	}
+	m.emit("destroy", nil)
+	return err
+}
+
+// free gives back what the life of the container held, and notes what the control group knows of its end.
+func (m *monitor) free(exit *record.Exit) error {
+	var errs []error
 	if m.log != nil {
 		errs = append(errs, m.log.Close())
 	}
@@ -222,18 +263,6 @@ func (m *monitor) finish(exit record.Exit) error {
 		exit.OOMKilled = m.group.OOMKilled()
 		errs = append(errs, m.group.Kill(), m.group.Delete())
 	}
-	if m.record.Config.Remove {
-		errs = append(errs, m.removeAnonymous(), m.store.Retire(id))
-	} else {
-		errs = append(errs, m.store.WriteExit(id, exit, m.sync))
-	}
-	if !failed {
-		m.emit("die", map[string]string{"exitCode": fmt.Sprint(exit.Code)})
-	}
-	if m.record.Config.Remove {
-		m.emit("destroy", nil)
-	}
-	errs = append(errs, m.store.Release(id))
 	return errors.Join(errs...)
 }
 

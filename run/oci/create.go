@@ -50,7 +50,10 @@ func (Native) Create(_ context.Context, bundle Bundle) (Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the container's namespaces: %w", err)
 	}
-	c := &native{process: process{child: child, args: bundle.Spec.Process.Args}}
+	c := &native{process: process{child: child, args: bundle.Spec.Process.Args}, unheld: bundle.Unheld}
+	if bundle.Unheld {
+		return c, nil
+	}
 	if err := c.awaitReady(); err != nil {
 		c.discard()
 		return nil, err
@@ -62,6 +65,7 @@ func (Native) Create(_ context.Context, bundle Bundle) (Container, error) {
 type native struct {
 	process
 	started bool
+	unheld  bool
 }
 
 // process is a child of ours in a container.
@@ -217,6 +221,9 @@ func (c *native) Start() error {
 		return fmt.Errorf("cannot start the container: it has been started")
 	}
 	c.started = true
+	if c.unheld {
+		return c.awaitExec()
+	}
 	if _, err := c.child.Channel.Write([]byte{'s'}); err != nil && !errors.Is(err, unix.EPIPE) {
 		return fmt.Errorf("cannot start the container: %w", err)
 	}
@@ -294,8 +301,10 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	if err := b.rlimits(pr.Rlimits); err != nil {
 		return err
 	}
-	p.Call("tell that all is ready", unix.SYS_WRITE, fork.Int(channelFD), p.Bytes([]byte{messageReady}), fork.Int(1))
-	p.Call("wait for the start", unix.SYS_READ, fork.Int(channelFD), p.Bytes(make([]byte, 8)), fork.Int(8)).AtLeast(1)
+	if !bundle.Unheld {
+		p.Call("tell that all is ready", unix.SYS_WRITE, fork.Int(channelFD), p.Bytes([]byte{messageReady}), fork.Int(1))
+		p.Call("wait for the start", unix.SYS_READ, fork.Int(channelFD), p.Bytes(make([]byte, 8)), fork.Int(8)).AtLeast(1)
+	}
 	if bundle.Init {
 		p.Init()
 	}

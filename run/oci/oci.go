@@ -36,6 +36,9 @@ type Bundle struct {
 	CgroupFD *os.File
 	// Init puts a small init in front of the process, which reaps orphans and forwards signals.
 	Init bool
+	// Unheld says that there is nothing to do between Create and Start: Create returns while the first process is still being made, which does not wait, and
+	// Start has its errors too. Not with a terminal.
+	Unheld bool
 }
 
 // Container is a made container.

@@ -1,13 +1,14 @@
 package stage
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/storage/plain"
 )
 
 // maxMessage is the largest message in bytes; maxFiles the most descriptors beside one.
@@ -113,7 +114,7 @@ func (l *Listener) Close() error { return l.file.Close() }
 
 // Send sends a message with descriptors.
 func (c *Conn) Send(v any, files ...*os.File) error {
-	data, err := json.Marshal(v)
+	data, err := plain.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("cannot send to the other side: %w", err)
 	}
@@ -201,7 +202,7 @@ func (c *Conn) Receive(v any) ([]*os.File, error) {
 		closeAll(files)
 		return nil, errors.New("cannot read a message: it is too large or has too many descriptors")
 	}
-	if err := json.Unmarshal(buf[:n], v); err != nil {
+	if err := plain.Unmarshal(buf[:n], v); err != nil {
 		closeAll(files)
 		return nil, fmt.Errorf("cannot read a message: %w", err)
 	}

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/plain"
 	"github.com/skiff-containers/skiff/storage/ref"
 )
 
@@ -113,7 +113,7 @@ func (x *Index) Load(id string) (*Image, error) {
 	}
 	img := &Image{}
 	if err == nil {
-		err = json.Unmarshal(data, img)
+		err = plain.Unmarshal(data, img)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read image %s: %s: %w; remove it with `skiff rmi -f %s` and pull it again", id[:min(12, len(id))], x.file(id), err, id[:min(12, len(id))])
@@ -191,7 +191,7 @@ func (x *Index) Put(img *Image) error {
 	if err := os.MkdirAll(filepath.Join(x.dir, namesDir), 0o700); err != nil {
 		return fmt.Errorf("cannot record the image: %w", err)
 	}
-	data, err := json.Marshal(img)
+	data, err := plain.Marshal(img)
 	if err != nil {
 		return fmt.Errorf("cannot record the image: %w", err)
 	}

@@ -1,12 +1,13 @@
 package record
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/skiff-containers/skiff/storage/plain"
 )
 
 // maxEvents is the size at which the events file is rotated (to events.1), in bytes.
@@ -18,9 +19,9 @@ func (s *Store) EventsFile() string { return filepath.Join(s.Data, eventsFile) }
 // Emit appends an event: one write with O_APPEND, so that lines of several processes do not mix. The file is rotated when large.
 func (s *Store) Emit(e Event) error {
 	if e.Time.IsZero() {
-		e.Time = time.Now()
+		e.Time = time.Now().UTC()
 	}
-	line, err := json.Marshal(e)
+	line, err := plain.Marshal(e)
 	if err != nil {
 		return err
 	}

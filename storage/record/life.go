@@ -1,13 +1,13 @@
 package record
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/plain"
 )
 
 // Status derives a container's state from its files and its lock.
@@ -58,7 +58,7 @@ func readJSON(file string, v any) (bool, error) {
 		return false, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(data, v)
+		err = plain.Unmarshal(data, v)
 	}
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", file, err)
@@ -136,7 +136,7 @@ func (s *Store) WriteExit(id string, v Exit, sync disk.Sync) error {
 }
 
 func (s *Store) writeJSON(id, name string, v any, sync disk.Sync) error {
-	data, err := json.Marshal(v)
+	data, err := plain.Marshal(v)
 	if err != nil {
 		return err
 	}

@@ -66,10 +66,10 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("cannot find the data directory: %w", err)
 	}
 	if err := makeDir(filepath.Join(data, containersDir)); err != nil {
-		return nil, fmt.Errorf("cannot use the data directory %s: %w; name another with --root", data, plain(err))
+		return nil, fmt.Errorf("cannot use the data directory %s: %w; name another with --root", data, bare(err))
 	}
 	if err := makeDir(filepath.Join(data, namesDir)); err != nil {
-		return nil, fmt.Errorf("cannot use the data directory %s: %w; name another with --root", data, plain(err))
+		return nil, fmt.Errorf("cannot use the data directory %s: %w; name another with --root", data, bare(err))
 	}
 	boot, err := disk.BootID()
 	if err != nil {
@@ -81,7 +81,7 @@ func Open(o Options) (*Store, error) {
 	}
 	run = filepath.Join(run, boot)
 	if err := makeDir(run); err != nil {
-		return nil, fmt.Errorf("cannot use the runtime directory %s: %w; name another with --runroot", run, plain(err))
+		return nil, fmt.Errorf("cannot use the runtime directory %s: %w; name another with --runroot", run, bare(err))
 	}
 	return &Store{Data: data, Run: run}, nil
 }
@@ -99,11 +99,11 @@ func runRoot(o Options) (string, error) {
 	}
 	dir := "/tmp/skiff-" + strconv.Itoa(uid)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", fmt.Errorf("cannot make the runtime directory %s: %w; set XDG_RUNTIME_DIR or name one with --runroot", dir, plain(err))
+		return "", fmt.Errorf("cannot make the runtime directory %s: %w; set XDG_RUNTIME_DIR or name one with --runroot", dir, bare(err))
 	}
 	st, err := os.Lstat(dir)
 	if err != nil {
-		return "", fmt.Errorf("cannot use the runtime directory %s: %w", dir, plain(err))
+		return "", fmt.Errorf("cannot use the runtime directory %s: %w", dir, bare(err))
 	}
 	if !ours(st, uid) || st.Mode().Perm()&0o077 != 0 {
 		return "", fmt.Errorf("cannot use the runtime directory %s: it must be a directory of uid %d with mode 0700; set XDG_RUNTIME_DIR or name one with --runroot", dir, uid)
@@ -129,8 +129,8 @@ func makeDir(dir string) error {
 	return os.MkdirAll(dir, 0o700)
 }
 
-// plain drops the path that an error repeats.
-func plain(err error) error {
+// bare drops the path that an error repeats.
+func bare(err error) error {
 	var pe *os.PathError
 	if errors.As(err, &pe) {
 		return pe.Err

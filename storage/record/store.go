@@ -3,7 +3,6 @@ package record
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/plain"
 )
 
 // Errors that callers test with errors.Is.
@@ -72,7 +72,7 @@ func (p *Pending) Commit() error {
 	if err := p.store.claimName(c); err != nil {
 		return err
 	}
-	data, err := json.Marshal(c)
+	data, err := plain.Marshal(c)
 	if err == nil {
 		err = disk.WriteFile(filepath.Join(p.Dir, configFile), data, 0o600, p.sync)
 	}
@@ -166,7 +166,7 @@ func load(dir, id string) (*Container, error) {
 		return nil, corrupt(id, err)
 	}
 	c := &Container{}
-	if err := json.Unmarshal(data, c); err != nil {
+	if err := plain.Unmarshal(data, c); err != nil {
 		return nil, corrupt(id, fmt.Errorf("%s: %w", file, err))
 	}
 	if c.Version > Version {

@@ -4,7 +4,6 @@
 package volume
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/plain"
 )
 
 // Version is the version of volume.json.
@@ -91,7 +91,7 @@ func (s *Set) Create(v Volume) (vol *Volume, created bool, err error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("cannot create volume %s: %w", v.Name, err)
 	}
-	data, err := json.Marshal(v)
+	data, err := plain.Marshal(v)
 	if err == nil {
 		err = errors.Join(os.Mkdir(filepath.Join(temp, dataDir), 0o755), os.WriteFile(filepath.Join(temp, freshFile), nil, 0o600),
 			disk.WriteFile(filepath.Join(temp, metaFile), data, 0o600, disk.Durable))
@@ -122,7 +122,7 @@ func (s *Set) Find(name string) (*Volume, error) {
 	}
 	v := &Volume{}
 	if err == nil {
-		if err = json.Unmarshal(data, v); err != nil {
+		if err = plain.Unmarshal(data, v); err != nil {
 			err = fmt.Errorf("%s: %w", file, err)
 		}
 	}
