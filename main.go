@@ -4,7 +4,6 @@ package main
 import (
 	"context"
 	"os"
-	"runtime"
 
 	"github.com/skiff-containers/skiff/commands"
 	"github.com/skiff-containers/skiff/run"
@@ -30,7 +29,5 @@ func main() {
 	case commands.InsideStage:
 		os.Exit(commands.Main(ctx, commands.Inside, os.Args, streams))
 	}
-	// The front waits more than it works: on one processor it wakes no threads of its own that then compete with the container's start.
-	runtime.GOMAXPROCS(1)
 	os.Exit(commands.Main(ctx, commands.Front, os.Args, streams))
 }

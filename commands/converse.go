@@ -45,8 +45,8 @@ func (v conversation) hold(ctx context.Context, open func(*run.Streams) (*run.Se
 	}
 	signals := make(chan os.Signal, 64)
 	if v.sigProxy || v.tty {
-		// Each signal costs the runtime a round trip between threads: those that people send come first, the rest while the container
-		// starts. Nothing takes them back: the process ends with the conversation.
+		// Each signal costs the runtime a round trip between threads: those that people send come first, the rest when the container
+		// is no short-lived one. Nothing takes them back: the process ends with the conversation.
 		signal.Notify(signals, v.usual()...)
 	}
 	session, err := open(s)
@@ -56,7 +56,7 @@ func (v conversation) hold(ctx context.Context, open func(*run.Streams) (*run.Se
 	defer session.Close()
 	go v.relaySignals(session, signals)
 	if v.sigProxy {
-		go signal.Notify(signals, v.wanted()...)
+		time.AfterFunc(20*time.Millisecond, func() { signal.Notify(signals, v.wanted()...) })
 	}
 	if v.tty {
 		return v.relayTerminal(ctx, session, keys)

@@ -209,7 +209,8 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	conv.reply(stage.Reply{Kind: stage.Started, Pid: m.container.Pid()})
 	conv.serve(m)
 	go m.accept(listener)
-	runtime.GOMAXPROCS(runtime.NumCPU()) // from here on there are streams to copy
+	// Started on one processor (run.launch); what lives longer may have streams to copy. Changing it stops the world, which a short life need not pay.
+	time.AfterFunc(50*time.Millisecond, func() { runtime.GOMAXPROCS(runtime.NumCPU()) })
 	return nil
 }
 
