@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/skiff-containers/skiff/run/config"
@@ -38,7 +39,7 @@ func (h *Host) create(c config.Config, name string, ahead bool) (_ *record.Conta
 	if _, err := log.ParseOptions(c.LogDriver, c.LogOptions); err != nil {
 		return nil, l, err
 	}
-	if _, err := oci.For(c.Runtime); err != nil {
+	if c.Runtime, err = runtimeOf(c); err != nil {
 		return nil, l, err
 	}
 	if _, err := spec.CapabilitySet(c); err != nil {
@@ -98,6 +99,22 @@ func (h *Host) create(c config.Config, name string, ahead bool) (_ *record.Conta
 	}
 	h.emit(r, "create", nil)
 	return r, l, nil
+}
+
+// runtimeOf checks --runtime: a file is remembered by its absolute path, since the monitor runs elsewhere.
+func runtimeOf(c config.Config) (string, error) {
+	rt, err := oci.For(c.Runtime)
+	if err != nil {
+		return "", err
+	}
+	x, other := rt.(oci.External)
+	switch {
+	case other && c.Init:
+		return "", fmt.Errorf("cannot use --init with --runtime %s: the small init is part of skiff's own runtime", c.Runtime)
+	case other && strings.Contains(c.Runtime, "/"):
+		return x.Path, nil
+	}
+	return c.Runtime, nil
 }
 
 // resolveShare turns container:NAME into container:ID, so that renaming changes nothing.

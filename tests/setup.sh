@@ -8,8 +8,8 @@ what=${1:-test}
 
 # Commands and the Debian packages that bring them.
 need_run='newuidmap:uidmap busybox:busybox-static tar:tar git:git make:make'
-need_test='docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc dpkg-deb:dpkg setpriv:util-linux'
-optional_bench='bwrap:bubblewrap crun:crun podman:podman'
+need_test='docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc crun:crun dpkg-deb:dpkg setpriv:util-linux'
+optional_bench='bwrap:bubblewrap podman:podman'
 
 missing() {
 	local pair

@@ -131,7 +131,7 @@ func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) in
 	code := m.process.wait(exitGrace)
 	// State first, then the answers: whoever hears of the end finds it on disk, and can start, remove or name another one the same at once.
 	exit := record.Exit{Life: m.life, Code: code, At: time.Now().UTC()}
-	early := m.record.Config.Remove && m.layer.Detached // nothing of it is mounted by a path, which retiring changes
+	early := m.record.Config.Remove && m.layer.Detached && m.native() // nothing of it is mounted by a path, which retiring changes
 	var err error
 	if early {
 		err = m.retire(exit)
@@ -150,6 +150,12 @@ func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) in
 		return codeOurs
 	}
 	return 0
+}
+
+// native says that the container is one of our own runtime, which leaves nothing to delete.
+func (m *monitor) native() bool {
+	c := m.record.Config
+	return c.Runtime == "" || c.Runtime == "skiff"
 }
 
 // exitGrace is how long output may lag behind the end of the container's first process.
@@ -181,7 +187,12 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	if err != nil {
 		return err
 	}
-	bundle.Unheld = !c.Tty
+	if !m.native() {
+		if bundle.Spec.Linux.Seccomp, err = profile(c, bundle.Spec.Process.Capabilities.Bounding); err != nil {
+			return err
+		}
+	}
+	bundle.Unheld = m.native() && !c.Tty
 	m.container, err = rt.Create(context.Background(), bundle)
 	for _, f := range bundle.Stdio {
 		if f != nil {
@@ -251,6 +262,9 @@ func (m *monitor) retire(exit record.Exit) error {
 // free gives back what the life of the container held, and notes what the control group knows of its end.
 func (m *monitor) free(exit *record.Exit) error {
 	var errs []error
+	if m.container != nil {
+		errs = append(errs, m.container.Delete())
+	}
 	if m.log != nil {
 		errs = append(errs, m.log.Close())
 	}

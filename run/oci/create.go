@@ -172,48 +172,10 @@ func (p *process) Pid() int { return p.child.Pid }
 func (p *process) Console() *os.File { return p.console }
 
 // Signal implements Process.
-func (p *process) Signal(sig unix.Signal) error {
-	raw, err := p.child.PidFD.SyscallConn()
-	if err != nil {
-		return unix.ESRCH
-	}
-	var sent error
-	if err := raw.Control(func(fd uintptr) { sent = unix.PidfdSendSignal(int(fd), sig, nil, 0) }); err != nil {
-		return unix.ESRCH
-	}
-	return sent
-}
+func (p *process) Signal(sig unix.Signal) error { return signal(p.child.PidFD, sig) }
 
-// Wait implements Process. It blocks no thread: a pidfd becomes readable when its process ends (pidfd_open(2)).
-func (p *process) Wait() (int, error) {
-	raw, err := p.child.PidFD.SyscallConn()
-	if err != nil {
-		return -1, fmt.Errorf("cannot wait for process %d: %w", p.child.Pid, err)
-	}
-	var ws unix.WaitStatus
-	var waitErr error
-	err = raw.Read(func(uintptr) bool {
-		var pid int
-		for {
-			pid, waitErr = unix.Wait4(p.child.Pid, &ws, unix.WNOHANG, nil)
-			if waitErr != unix.EINTR {
-				break
-			}
-		}
-		return waitErr != nil || pid != 0
-	})
-	if err == nil {
-		err = waitErr
-	}
-	if err != nil {
-		return -1, fmt.Errorf("cannot wait for process %d: %w", p.child.Pid, err)
-	}
-	p.child.PidFD.Close()
-	if ws.Signaled() {
-		return 128 + int(ws.Signal()), nil
-	}
-	return ws.ExitStatus(), nil
-}
+// Wait implements Process.
+func (p *process) Wait() (int, error) { return wait(p.child.PidFD, p.child.Pid) }
 
 // Start implements Container.
 func (c *native) Start() error {
@@ -231,13 +193,7 @@ func (c *native) Start() error {
 }
 
 // Root implements Container.
-func (c *native) Root() (*os.File, error) {
-	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", c.child.Pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the container's root: %w", err)
-	}
-	return f, nil
-}
+func (c *native) Root() (*os.File, error) { return rootOf(c.child.Pid) }
 
 // Delete implements Container. The kernel has freed the namespaces with their last process.
 func (c *native) Delete() error { return nil }

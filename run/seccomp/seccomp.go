@@ -103,37 +103,17 @@ const maxArgs = 32
 
 // CompileFor is Compile for another architecture: amd64 or arm64.
 func CompileFor(goarch string, profileJSON []byte, caps []string) ([]unix.SockFilter, error) {
-	var p profile
-	if err := json.Unmarshal(profileJSON, &p); err != nil {
-		return nil, fmt.Errorf("cannot read the seccomp profile: %w", err)
+	p, rules, err := read(goarch, profileJSON, caps)
+	if err != nil {
+		return nil, err
 	}
 	fallback, err := action(p.DefaultAction, p.DefaultErrnoRet)
 	if err != nil {
-		return nil, fmt.Errorf("cannot use the seccomp profile: defaultAction: %w", err)
+		return nil, err // read has looked at it
 	}
 	arches, ok := architectures[goarch]
 	if !ok {
 		return nil, fmt.Errorf("cannot compile seccomp profiles for %s", goarch)
-	}
-	var rules []rule
-	for i, r := range p.Syscalls {
-		if r.applies(goarch, caps) {
-			if r.Name != "" {
-				r.Names = append(r.Names, r.Name)
-			}
-			if _, err := action(r.Action, r.ErrnoRet); err != nil {
-				return nil, fmt.Errorf("cannot use the seccomp profile: syscalls[%d]: %w", i, err)
-			}
-			if len(r.Args) > maxArgs {
-				return nil, fmt.Errorf("cannot use the seccomp profile: syscalls[%d]: %d comparisons, there may be %d", i, len(r.Args), maxArgs)
-			}
-			for _, a := range r.Args {
-				if _, err := a.code(); err != nil {
-					return nil, fmt.Errorf("cannot use the seccomp profile: syscalls[%d]: %w", i, err)
-				}
-			}
-			rules = append(rules, r)
-		}
 	}
 	program := []unix.SockFilter{load(offsetArch)}
 	for _, a := range arches {
@@ -152,6 +132,37 @@ func CompileFor(goarch string, profileJSON []byte, caps []string) ([]unix.SockFi
 		return nil, fmt.Errorf("cannot use the seccomp profile: it becomes %d instructions, the kernel takes %d", len(program), unix.BPF_MAXINSNS)
 	}
 	return program, nil
+}
+
+// read reads a profile and gives its rules that hold for the capabilities on the architecture, checked.
+func read(goarch string, profileJSON []byte, caps []string) (p profile, rules []rule, err error) {
+	if err = json.Unmarshal(profileJSON, &p); err != nil {
+		return p, nil, fmt.Errorf("cannot read the seccomp profile: %w", err)
+	}
+	if _, err = action(p.DefaultAction, p.DefaultErrnoRet); err != nil {
+		return p, nil, fmt.Errorf("cannot use the seccomp profile: defaultAction: %w", err)
+	}
+	for i, r := range p.Syscalls {
+		if !r.applies(goarch, caps) {
+			continue
+		}
+		if r.Name != "" {
+			r.Names = append(r.Names, r.Name)
+		}
+		if _, err = action(r.Action, r.ErrnoRet); err != nil {
+			return p, nil, fmt.Errorf("cannot use the seccomp profile: syscalls[%d]: %w", i, err)
+		}
+		if len(r.Args) > maxArgs {
+			return p, nil, fmt.Errorf("cannot use the seccomp profile: syscalls[%d]: %d comparisons, there may be %d", i, len(r.Args), maxArgs)
+		}
+		for _, a := range r.Args {
+			if _, err = a.code(); err != nil {
+				return p, nil, fmt.Errorf("cannot use the seccomp profile: syscalls[%d]: %w", i, err)
+			}
+		}
+		rules = append(rules, r)
+	}
+	return p, rules, nil
 }
 
 // applies says whether a rule's conditions hold.
