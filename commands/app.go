@@ -54,6 +54,7 @@ func globalFlags() []cli.Flag {
 		option{"log-level", "l", "string", "Set the logging level (debug, info, warn, error, fatal)", "info"},
 		option{"root", "", "string", "Directory of images, volumes and containers (default $XDG_DATA_HOME/skiff)", ""},
 		option{"runroot", "", "string", "Directory of running state (default $XDG_RUNTIME_DIR/skiff)", ""},
+		option{"storage-driver", "", "string", "How containers get their writable layer: overlay, fuse-overlayfs or vfs (default: the first that works)", ""},
 		option{"version", "v", "", "Print version information and quit", ""},
 	}
 }
@@ -148,9 +149,15 @@ func checkGlobals(globals []string) error {
 				code: exitOurs,
 			}
 		}
+		if name == "--storage-driver" && value != "" && !slices.Contains(storageDrivers, value) {
+			return &usageError{text: fmt.Sprintf("invalid argument %q for --storage-driver: it is one of %s", value, strings.Join(storageDrivers, ", ")), code: exitOurs}
+		}
 	}
 	return nil
 }
+
+// storageDrivers are the kinds of layers that --storage-driver takes.
+var storageDrivers = []string{"overlay", "fuse-overlayfs", "vfs"}
 
 // badValue puts the flag package's complaint about a value into Docker's words.
 func badValue(err error, flags []cli.Flag) string {

@@ -35,7 +35,8 @@ func configOf(c *cli.Context) (config.Config, error) {
 		CapAdd: listOf(c, "cap-add"), CapDrop: listOf(c, "cap-drop"), Privileged: c.Bool("privileged"),
 		Init: c.Bool("init"), Remove: c.Bool("rm"), StopSignal: c.String("stop-signal"),
 		LogDriver: c.String("log-driver"), Runtime: c.String("runtime"), Platform: c.String("platform"), CgroupParent: c.String("cgroup-parent"),
-		Userns: c.String("userns"), UnsetEnv: listOf(c, "unsetenv"),
+		StorageDriver: c.String("storage-driver"),
+		Userns:        c.String("userns"), UnsetEnv: listOf(c, "unsetenv"),
 		Health: config.Health{Disable: c.Bool("no-healthcheck")},
 	}
 	if len(words) > 1 {

@@ -40,9 +40,14 @@ func Choose(ctx context.Context, data string, asked Kind) (kind Kind, why string
 	default:
 		return "", "", fmt.Errorf("unknown storage driver %q: it is one of overlay, fuse-overlayfs and vfs", asked)
 	}
+	boot, err := disk.BootID()
+	if err != nil {
+		return "", "", fmt.Errorf("cannot choose a storage driver: %w", err)
+	}
 	if text, err := os.ReadFile(filepath.Join(data, kindFile)); err == nil {
-		if k, why, ok := strings.Cut(strings.TrimSpace(string(text)), "\n"); ok && (Kind(k) == Overlay || Kind(k) == Fuse) {
-			return Kind(k), why, nil
+		// What could not be done before a reboot may work after it: another kernel, another mount.
+		if f := strings.Split(strings.TrimSpace(string(text)), "\n"); len(f) == 3 && (Kind(f[0]) == Overlay || Kind(f[0]) == Fuse && f[2] == boot) {
+			return Kind(f[0]), f[1], nil
 		}
 	}
 	overlayErr := probe(ctx, data, Overlay)
@@ -54,7 +59,7 @@ func Choose(ctx context.Context, data string, asked Kind) (kind Kind, why string
 				"put the data directory on a file system that overlay works on (--root), or install fuse-overlayfs (`sudo apt install fuse-overlayfs`)", data, overlayErr, fuseErr)
 		}
 	}
-	return kind, why, disk.WriteFile(filepath.Join(data, kindFile), []byte(string(kind)+"\n"+why+"\n"), 0o600, disk.Durable)
+	return kind, why, disk.WriteFile(filepath.Join(data, kindFile), []byte(string(kind)+"\n"+why+"\n"+boot+"\n"), 0o600, disk.Durable)
 }
 
 // probe makes a layer of the kind in the data directory, writes through it, and removes it again.
