@@ -31,11 +31,13 @@ type process struct {
 	copying sync.WaitGroup
 	moves   atomic.Uint64 // steps that copyOut made
 	handing atomic.Int32  // outputs whose bytes a client is being given
+	hurry   chan struct{} // closed when somebody wants its end: slow readers are not waited for any more
+	hurried sync.Once
 	done    chan struct{} // closed when it has ended and its output is complete
 	code    int
 }
 
-func newProcess(l *log.Writer) *process { return &process{log: l, done: make(chan struct{})} }
+func newProcess(l *log.Writer) *process { return &process{log: l, hurry: make(chan struct{}), done: make(chan struct{})} }
 
 // pipes makes the three pipes of a process without terminal: theirs are the process's ends.
 func (p *process) pipes(wantStdin bool) (theirs [3]*os.File, err error) {
@@ -60,6 +62,21 @@ func (p *process) pipes(wantStdin bool) (theirs [3]*os.File, err error) {
 	return theirs, nil
 }
 
+// lastGrace is how long a reader that takes nothing may still keep the end of a process that somebody has stopped.
+const lastGrace = time.Second
+
+// end says that somebody wants the process's end.
+func (p *process) end() { p.hurried.Do(func() { close(p.hurry) }) }
+
+// signal sends a signal; one that leaves the process no choice, or that it is no more there to get, says that its end is wanted.
+func (p *process) signal(sig unix.Signal) error {
+	err := p.Signal(sig)
+	if sig == unix.SIGKILL || errors.Is(err, unix.ESRCH) {
+		p.end()
+	}
+	return err
+}
+
 // run starts the copying. Clients that are to see everything are attached before.
 func (p *process) run() {
 	if console := p.Console(); console != nil {
@@ -74,7 +91,8 @@ func (p *process) run() {
 }
 
 // wait waits for the end of the process and of its output. Somebody else may hold the other end open (a background child of an exec, a
-// shared pid namespace), so after the end the output gets only a moment. A client that reads slowly (a pager) is no such case: it gets everything, or goes.
+// shared pid namespace), so after the end the output gets only a moment. A client that reads slowly (a pager) is no such case: it gets everything, or goes. But
+// one that takes nothing does not keep a process from its end that somebody stops, kills, or signals when it has ended.
 func (p *process) wait(grace time.Duration) int {
 	code, err := p.Wait()
 	if err != nil {
@@ -82,13 +100,16 @@ func (p *process) wait(grace time.Duration) int {
 	}
 	drained := make(chan struct{})
 	go func() { p.copying.Wait(); close(drained) }()
-	for waiting := true; waiting; {
+	hurry := p.hurry
+	for waiting, patient := true, true; waiting; {
 		before := p.moves.Load()
 		select {
 		case <-drained:
 			waiting = false
+		case <-hurry:
+			hurry, patient, grace = nil, false, min(grace, lastGrace)
 		case <-time.After(grace):
-			waiting = p.handing.Load() > 0 || p.moves.Load() != before
+			waiting = patient && p.handing.Load() > 0 || p.moves.Load() != before
 		}
 	}
 	p.code = code

@@ -165,7 +165,7 @@ func (c *conversation) act(req stage.Request) stage.Reply {
 	var err error
 	switch req.Op {
 	case stage.OpSignal:
-		err = c.process.Signal(unix.Signal(req.Signal))
+		err = c.process.signal(unix.Signal(req.Signal))
 	case stage.OpResize:
 		err = c.process.resize(req.Rows, req.Cols)
 	case stage.OpPing:
@@ -210,14 +210,15 @@ func (m *monitor) answerAll() {
 
 // stop sends the signal and, when the timeout is over, SIGKILL.
 func (m *monitor) stop(sig unix.Signal, timeout time.Duration) {
-	_ = m.process.Signal(sig) // ESRCH: it has ended
+	_ = m.process.signal(sig) // ESRCH: it has just ended
 	if timeout < 0 {
 		return
 	}
+	defer m.process.end()
 	select {
 	case <-m.process.done:
 	case <-time.After(timeout):
-		_ = m.process.Signal(unix.SIGKILL) // likewise
+		_ = m.process.signal(unix.SIGKILL) // likewise
 	}
 }
 
