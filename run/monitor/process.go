@@ -37,7 +37,9 @@ type process struct {
 	code    int
 }
 
-func newProcess(l *log.Writer) *process { return &process{log: l, hurry: make(chan struct{}), done: make(chan struct{})} }
+func newProcess(l *log.Writer) *process {
+	return &process{log: l, hurry: make(chan struct{}), done: make(chan struct{})}
+}
 
 // pipes makes the three pipes of a process without terminal: theirs are the process's ends.
 func (p *process) pipes(wantStdin bool) (theirs [3]*os.File, err error) {
