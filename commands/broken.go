@@ -23,7 +23,7 @@ func watchReader(s *run.Streams) <-chan struct{} {
 				close(gone)
 				return
 			}
-			if err != unix.EINTR { //nolint:errorlint // an errno as the kernel gave it
+			if err != unix.EINTR {
 				return
 			}
 		}

@@ -134,7 +134,7 @@ func pullImage(c *cli.Context, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
-	defer null.Close() //nolint:errcheck // nothing was written
+	defer null.Close()
 	argv := append(append(append([]string{stage.Engine}, p.globals...), words...), "--", cfg.Image)
 	err = p.enter(enginePath, argv, Streams{In: null, Out: null, Err: p.streams.Err})
 	var code exitCode

@@ -31,7 +31,7 @@ func followEvents(ctx context.Context, path string, since time.Time, each func(r
 		}
 	}
 	var file *os.File
-	defer func() { file.Close() }() //nolint:errcheck // only read; nil is refused
+	defer func() { file.Close() }()
 	var reader *lines
 	for {
 		ended := ctx.Err() != nil // asked before reading: what was there at the deadline is shown

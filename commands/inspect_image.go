@@ -22,8 +22,8 @@ type inspectedImage struct {
 	Config        inspectedImageConfig
 	Architecture  string
 	Variant       string `json:",omitempty"`
-	Os            string //nolint:revive // Docker's spelling
-	OsVersion     string `json:",omitempty"` //nolint:revive // Docker's spelling
+	Os            string
+	OsVersion     string `json:",omitempty"`
 	Size          int64
 	VirtualSize   int64
 	GraphDriver   inspectedDriver
@@ -71,9 +71,7 @@ func inspectImage(h *run.Host, img *image.Image) (inspectedImage, error) {
 	if n := len(c.History); n > 0 {
 		v.Comment = c.History[n-1].Comment
 	}
-	for _, d := range c.RootFS.DiffIDs {
-		v.RootFS.Layers = append(v.RootFS.Layers, d)
-	}
+	v.RootFS.Layers = append(v.RootFS.Layers, c.RootFS.DiffIDs...)
 	for i, dir := range img.Layers {
 		key := "LowerDir"
 		if i == 0 {

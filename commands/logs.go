@@ -81,7 +81,7 @@ func logs(c *cli.Context) error {
 			err = ferr
 		}
 	}
-	if ctx.Err() != nil && c.Context.Err() == nil {
+	if ctx.Err() != nil && c.Err() == nil {
 		return exitCode(128 + int(unix.SIGINT))
 	}
 	return err

@@ -60,7 +60,7 @@ type versionHalf struct {
 	MinAPIVersion string `json:",omitempty"`
 	GitCommit     string
 	GoVersion     string
-	Os            string //nolint:revive // Docker's spelling
+	Os            string
 	Arch          string
 	KernelVersion string `json:",omitempty"`
 	BuildTime     string `json:",omitempty"`

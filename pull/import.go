@@ -120,7 +120,7 @@ func openSource(ctx context.Context, source string, in io.Reader) (io.ReadCloser
 		return nil, err
 	}
 	if st, err := f.Stat(); err == nil && st.IsDir() {
-		f.Close() //nolint:errcheck // nothing was read
+		f.Close()
 		return nil, errors.New("it is a directory, not an archive")
 	}
 	return f, nil

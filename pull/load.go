@@ -41,14 +41,14 @@ func Load(ctx context.Context, s *storage.Store, file string, in io.Reader, o Lo
 		if openErr != nil {
 			return nil, explain(ctx, "load", file, "", openErr)
 		}
-		defer f.Close() //nolint:errcheck // only read from
+		defer f.Close()
 		in = f
 	}
 	plain, err := plainArchive(ctx, s, in)
 	if err != nil {
 		return nil, explain(ctx, "load", title, "", err)
 	}
-	defer plain.Close() //nolint:errcheck // only read from
+	defer plain.Close()
 	return loadFile(ctx, s, plain, title, "", o)
 }
 
@@ -62,12 +62,12 @@ func load(ctx context.Context, s *storage.Store, rest, scheme string, o LoadOpti
 	if err != nil {
 		return nil, explain(ctx, "pull", scheme+":"+rest, "", err)
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close()
 	plain, err := plainArchive(ctx, s, f)
 	if err != nil {
 		return nil, explain(ctx, "pull", scheme+":"+rest, "", err)
 	}
-	defer plain.Close() //nolint:errcheck // only read from
+	defer plain.Close()
 	return loadFile(ctx, s, plain, scheme+":"+file, name, o)
 }
 
@@ -98,7 +98,7 @@ func plainArchive(ctx context.Context, s *storage.Store, in io.Reader) (*os.File
 		_, err = temporary.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		temporary.Close() //nolint:errcheck // it has no name: it is gone
+		temporary.Close()
 		return nil, err
 	}
 	return temporary, nil

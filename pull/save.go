@@ -128,11 +128,11 @@ func piped(out io.Writer, write func(path string) error) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close() //nolint:errcheck // only read from
+	defer r.Close()
 	copied := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(out, r)
-		r.Close() //nolint:errcheck // whoever still writes hears of it
+		r.Close()
 		copied <- err
 	}()
 	written := write(fmt.Sprintf("/proc/self/fd/%d", w.Fd()))
@@ -192,7 +192,7 @@ func archiveLayout(ctx context.Context, w *tar.Writer, dir string) error {
 		if err != nil {
 			return err
 		}
-		defer f.Close() //nolint:errcheck // only read from
+		defer f.Close()
 		st, err := f.Stat()
 		if err != nil {
 			return err

@@ -66,8 +66,10 @@ func (h *Host) create(c config.Config, name string, ahead bool) (_ *record.Conta
 	if c.StopSignal == "" {
 		c.StopSignal = img.Config.Config.StopSignal
 	}
-	r := &record.Container{Version: record.Version, ID: record.NewID(), Name: name, Created: time.Now().UTC(), ImageID: id, ImageName: c.Image,
-		Path: args[0], Args: args[1:], Layer: c.StorageDriver}
+	r := &record.Container{
+		Version: record.Version, ID: record.NewID(), Name: name, Created: time.Now().UTC(), ImageID: id, ImageName: c.Image,
+		Path: args[0], Args: args[1:], Layer: c.StorageDriver,
+	}
 	if ahead {
 		if l, err = h.launch(r.ID); err != nil {
 			return nil, nil, err

@@ -14,7 +14,7 @@ import (
 // It deletes what was retired, inside the user namespace, and returns the process's exit status.
 func SweepMain(args []string) int {
 	if len(args) < 2 {
-		os.Stderr.WriteString("skiff-sweep is started by skiff itself\n")
+		_, _ = os.Stderr.WriteString("skiff-sweep is started by skiff itself\n")
 		return 125
 	}
 	store := &record.Store{Data: args[0], Run: args[1]}

@@ -51,7 +51,7 @@ func (s *Store) Tag(source, target string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Unlock() //nolint:errcheck // closes a descriptor
+	defer lock.Unlock()
 	if err := s.lib.AddNames(img.ID, full); err != nil {
 		return explain("tag image", source, err)
 	}

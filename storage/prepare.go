@@ -71,7 +71,7 @@ func outsideID(path string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot read the id map: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close()
 	for s := bufio.NewScanner(f); s.Scan(); {
 		if w := strings.Fields(s.Text()); len(w) == 3 && w[0] == "0" {
 			id, err := strconv.Atoi(w[1])

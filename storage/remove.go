@@ -204,7 +204,7 @@ func (s *Store) sweepLayers() error {
 	} else if err != nil {
 		return explain("lock the store", s.data, err)
 	}
-	defer lock.Unlock() //nolint:errcheck // closes a descriptor
+	defer lock.Unlock()
 	layers, err := s.lib.Layers()
 	if err != nil {
 		return explain("list the layers of", s.data, err)

@@ -180,12 +180,12 @@ func TestV1(t *testing.T) {
 	if s := g.Stats(); s.Pids != 1 {
 		t.Errorf("%d processes", s.Pids)
 	}
-	in.Close()
+	_ = in.Close()
 	for range 200 {
 		if g.Stats().Pids == 3 {
 			break
 		}
-		unix.Nanosleep(&unix.Timespec{Nsec: 5e6}, nil)
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 5e6}, nil)
 	}
 	if s := g.Stats(); s.Pids > 3 {
 		t.Errorf("%d processes where 3 are allowed", s.Pids)

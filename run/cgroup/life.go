@@ -54,7 +54,7 @@ func (g *Group) Kill() error {
 		if !found {
 			return nil
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) //nolint:forbidigo // nothing tells when a control group is empty on v1
 	}
 	return errors.New("cannot kill the processes of the control group: they do not end")
 }
@@ -112,7 +112,7 @@ func (g *Group) Delete() error {
 	for controller, dir := range g.all {
 		err := remove(dir)
 		for wait := time.Millisecond; errors.Is(err, unix.EBUSY) && wait < 200*time.Millisecond; wait *= 2 {
-			time.Sleep(wait)
+			time.Sleep(wait) //nolint:forbidigo // likewise
 			err = remove(dir)
 		}
 		if err != nil && !errors.Is(err, unix.ENOENT) {

@@ -61,8 +61,10 @@ func TestParseMount(t *testing.T) {
 		}
 		same(t, got, want)
 	}
-	for _, in := range []string{"", "type=bind,target=/b", "type=x,target=/b", "target=b", "type=tmpfs,source=/a,target=/b", "type=bind,source=/a,target=/b,nope=1",
-		"type=bind,source=/a,target=/b,tmpfs-size=1m", "type=volume,source=/a,target=/b", "target=/b,volume-subpath=../x", "target=/b,ro=maybe"} {
+	for _, in := range []string{
+		"", "type=bind,target=/b", "type=x,target=/b", "target=b", "type=tmpfs,source=/a,target=/b", "type=bind,source=/a,target=/b,nope=1",
+		"type=bind,source=/a,target=/b,tmpfs-size=1m", "type=volume,source=/a,target=/b", "target=/b,volume-subpath=../x", "target=/b,ro=maybe",
+	} {
 		if m, err := ParseMount(in, "/cwd"); err == nil {
 			t.Errorf("%q: %+v", in, m)
 		}

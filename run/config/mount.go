@@ -13,7 +13,7 @@ var propagations = map[string]bool{"private": true, "rprivate": true, "slave": t
 
 // ParseVolume reads the argument of -v: [SOURCE:]TARGET[:OPTIONS]. A source that begins with '/', '.' or '~/' is a host path (relative to cwd, home), another one a volume's name.
 func ParseVolume(s, cwd, home string) (Mount, error) {
-	bad := func(why string) (Mount, error) {
+	bad := func(why string) (Mount, error) { //nolint:unparam // it is what the caller returns
 		return Mount{}, fmt.Errorf("invalid volume %q: %s; write [SOURCE:]TARGET[:OPTIONS], such as /data:/data:ro or name:/data", s, why)
 	}
 	parts := strings.Split(s, ":")

@@ -41,7 +41,7 @@ func ParseSecurityOpt(s *Security, opt string) error {
 		s.Seccomp, s.SeccompPath = string(data), value
 	case key == "mask" && value != "", key == "unmask" && value != "":
 		for p := range strings.SplitSeq(value, ":") {
-			if !path.IsAbs(p) && !(key == "unmask" && strings.EqualFold(p, "ALL")) {
+			if !path.IsAbs(p) && (key != "unmask" || !strings.EqualFold(p, "ALL")) {
 				return fmt.Errorf("invalid security option %q: %q is not an absolute path", opt, p)
 			}
 			if key == "mask" {

@@ -14,8 +14,10 @@ func ParseSize(s string) (int64, error) {
 		return -1, nil
 	}
 	number := strings.TrimRight(text, "bkmgtpi")
-	shift, ok := map[string]int{"": 0, "b": 0, "k": 10, "kb": 10, "kib": 10, "m": 20, "mb": 20, "mib": 20, "g": 30, "gb": 30, "gib": 30,
-		"t": 40, "tb": 40, "tib": 40, "p": 50, "pb": 50, "pib": 50}[text[len(number):]]
+	shift, ok := map[string]int{
+		"": 0, "b": 0, "k": 10, "kb": 10, "kib": 10, "m": 20, "mb": 20, "mib": 20, "g": 30, "gb": 30, "gib": 30,
+		"t": 40, "tb": 40, "tib": 40, "p": 50, "pb": 50, "pib": 50,
+	}[text[len(number):]]
 	number = strings.TrimSpace(number)
 	value, err := strconv.ParseFloat(number, 64)
 	// ParseFloat also reads signs, exponents, hexadecimal digits and words, which no size has.

@@ -57,7 +57,7 @@ func TestExec(t *testing.T) {
 				}
 				return
 			}
-			if err != io.EOF || status.ExitStatus() != 0 {
+			if !errors.Is(err, io.EOF) || status.ExitStatus() != 0 {
 				t.Fatalf("got %v, status %d", err, status.ExitStatus())
 			}
 		})
@@ -93,7 +93,7 @@ func TestSkips(t *testing.T) {
 	p.Call("move", unix.SYS_DUP3, fd.Value(), Int(0), Int(0))
 	p.Exec("/bin/cat", p.Strings([]string{"cat"}), p.Strings(nil))
 	child, err := run(t, p, c)
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	if ws := wait(t, child); ws.ExitStatus() != 0 {
@@ -110,7 +110,7 @@ func TestInitReapsAndPassesOnTheStatus(t *testing.T) {
 	p.Init()
 	p.Exec("/bin/sh", p.Strings([]string{"sh", "-c", "trap 'exit 7' TERM; kill -TERM $PPID; while :; do sleep 0.1; done"}), p.Strings([]string{"PATH=/bin:/usr/bin"}))
 	child, err := run(t, p, c)
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	if ws := wait(t, child); ws.ExitStatus() != 7 {
@@ -127,9 +127,9 @@ func BenchmarkStart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		child.Report()
+		_, _ = child.Report() // its end
 		child.Channel.Close()
 		child.PidFD.Close()
-		unix.Wait4(child.Pid, nil, 0, nil)
+		_, _ = unix.Wait4(child.Pid, nil, 0, nil)
 	}
 }

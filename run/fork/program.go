@@ -165,8 +165,10 @@ func (s Step) To(slot Slot) Step { s.step().out = slot; return s }
 // Allow makes up to three errors no failure.
 func (s Step) Allow(errs ...unix.Errno) Step { copy(s.step().allow[:], errs); return s }
 
-// SkipOnError passes over n steps after an allowed error; SkipOnSuccess after a success.
-func (s Step) SkipOnError(n int) Step   { s.step().skipErr = int32(n); return s }
+// SkipOnError passes over n steps after an allowed error.
+func (s Step) SkipOnError(n int) Step { s.step().skipErr = int32(n); return s }
+
+// SkipOnSuccess passes over n steps after a success.
 func (s Step) SkipOnSuccess(n int) Step { s.step().skipOK = int32(n); return s }
 
 // AtLeast makes a smaller result a failure (EPIPE), and repeats the call when a signal interrupts it.

@@ -150,7 +150,7 @@ func (s *splitter) readAll(f *os.File, driver string, each func(Entry) error) er
 	r := bufio.NewReaderSize(f, 256<<10)
 	for {
 		n, err := s.one(r, driver, each)
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			_, err = f.Seek(start, io.SeekStart)
 			return err
 		}

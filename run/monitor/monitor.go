@@ -70,7 +70,7 @@ func Main(args []string) int {
 	unix.Umask(0o022)
 	setName("skiff-monitor")
 	if len(args) != 3 {
-		os.Stderr.WriteString("skiff-monitor is started by skiff itself\n")
+		_, _ = os.Stderr.WriteString("skiff-monitor is started by skiff itself\n")
 		return codeOurs
 	}
 	conn, err := stage.NewConn(controlFD)

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -91,7 +92,7 @@ func (m *monitor) bindSources() error {
 			continue
 		}
 		_, err := os.Stat(mount.Source)
-		if os.IsNotExist(err) && mount.Create {
+		if errors.Is(err, os.ErrNotExist) && mount.Create {
 			err = os.MkdirAll(mount.Source, 0o755)
 		}
 		if err != nil {
@@ -151,7 +152,7 @@ func (m *monitor) hostFiles(in *spec.Input, bundle string) error {
 	write := func(to *string, file, text string) error {
 		*to = filepath.Join(bundle, file)
 		// The container may write to it, so it is a plain file, not one that is replaced.
-		if err := os.WriteFile(*to, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(*to, []byte(text), 0o644); err != nil { //nolint:forbidigo // see above
 			return fmt.Errorf("cannot write the container's %s: %w", file, err)
 		}
 		return nil

@@ -266,8 +266,10 @@ func (m *monitor) spawn(req stage.Request) (*process, error) {
 			return nil, err
 		}
 	}
-	pr := specs.Process{Terminal: e.Tty, Args: e.Args, Cwd: base.Cwd, Rlimits: base.Rlimits, NoNewPrivileges: base.NoNewPrivileges, Capabilities: base.Capabilities,
-		User: specs.User{UID: user.UID, GID: user.GID, AdditionalGids: user.Groups, Umask: base.User.Umask}}
+	pr := specs.Process{
+		Terminal: e.Tty, Args: e.Args, Cwd: base.Cwd, Rlimits: base.Rlimits, NoNewPrivileges: base.NoNewPrivileges, Capabilities: base.Capabilities,
+		User: specs.User{UID: user.UID, GID: user.GID, AdditionalGids: user.Groups, Umask: base.User.Umask},
+	}
 	if e.Workdir != "" {
 		pr.Cwd = e.Workdir
 	}

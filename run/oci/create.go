@@ -147,7 +147,7 @@ func (p *process) receive() (kind byte, file *os.File, err error) {
 		messages, err := unix.ParseSocketControlMessage(oob[:oobn])
 		if err == nil && len(messages) == 1 {
 			if fds, err := unix.ParseUnixRights(&messages[0]); err == nil && len(fds) == 1 {
-				unix.SetNonblock(fds[0], true)
+				_ = unix.SetNonblock(fds[0], true) // a terminal just received can
 				file = os.NewFile(uintptr(fds[0]), "console")
 			}
 		}

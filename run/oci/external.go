@@ -182,8 +182,8 @@ func (c *external) run(groups []string, stdio [3]*os.File, own bool, argv []stri
 			channel.Close()
 			return fmt.Errorf("cannot run %s: %w", c.runtime.name(), err)
 		}
-		defer r.Close() //nolint:errcheck // only read from
-		defer w.Close() //nolint:errcheck // a copy
+		defer r.Close()
+		defer w.Close()
 		said = [2]*os.File{r, w}
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -191,7 +191,7 @@ func (c *external) run(groups []string, stdio [3]*os.File, own bool, argv []stri
 		channel.Close()
 		return fmt.Errorf("cannot run %s: %w", c.runtime.name(), err)
 	}
-	defer null.Close() //nolint:errcheck // nothing was written
+	defer null.Close()
 	for i, f := range stdio {
 		if f == nil {
 			if f = null; i > 0 && said[1] != nil {

@@ -183,18 +183,17 @@ func bindAttributes(fd int, a attributes) error {
 }
 
 // attach adds the step that puts a detached mount at the target in slot at, and closes the target.
-func (b *builder) attach(what string, mount, at fork.Slot) fork.Step {
+func (b *builder) attach(what string, mount, at fork.Slot) {
 	p := b.program
-	s := p.Call(what, unix.SYS_MOVE_MOUNT, mount.Value(), p.Str(""), at.Value(), p.Str(""),
+	p.Call(what, unix.SYS_MOVE_MOUNT, mount.Value(), p.Str(""), at.Value(), p.Str(""),
 		fork.Int(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
 	p.Call("close a target", unix.SYS_CLOSE, at.Value())
-	return s
 }
 
 // setattr adds a mount_setattr(2).
-func (b *builder) setattr(what string, mount fork.Slot, flags int, attr unix.MountAttr) fork.Step {
+func (b *builder) setattr(what string, mount fork.Slot, flags int, attr unix.MountAttr) {
 	p := b.program
-	return p.Call(what, unix.SYS_MOUNT_SETATTR, mount.Value(), p.Str(""), fork.Int(flags), fork.Pointer(p, &attr), fork.Int(unix.MOUNT_ATTR_SIZE_VER0))
+	p.Call(what, unix.SYS_MOUNT_SETATTR, mount.Value(), p.Str(""), fork.Int(flags), fork.Pointer(p, &attr), fork.Int(unix.MOUNT_ATTR_SIZE_VER0))
 }
 
 // open adds an openat2(2) beneath the root.

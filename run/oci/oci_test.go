@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 		if errors.As(err, &exit) {
 			os.Exit(exit.ExitCode())
 		}
-		os.Stderr.WriteString("cannot make a user namespace: " + err.Error() + "\n")
+		_, _ = os.Stderr.WriteString("cannot make a user namespace: " + err.Error() + "\n")
 		os.Exit(1)
 	}
 }
@@ -77,8 +77,10 @@ func bundle(t testing.TB, edit func(*specs.Spec), args ...string) Bundle {
 	}
 	caps := []string{"CAP_CHOWN", "CAP_SETUID", "CAP_SETGID", "CAP_KILL"}
 	spec := &specs.Spec{
-		Process: &specs.Process{Args: args, Cwd: "/", Env: []string{"PATH=/bin"},
-			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}},
+		Process: &specs.Process{
+			Args: args, Cwd: "/", Env: []string{"PATH=/bin"},
+			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
+		},
 		Hostname: "box",
 		Mounts: []specs.Mount{
 			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
@@ -89,8 +91,14 @@ func bundle(t testing.TB, edit func(*specs.Spec), args ...string) Bundle {
 			{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
 		},
 		Linux: &specs.Linux{
-			Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}, {Type: specs.NetworkNamespace},
-				{Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.CgroupNamespace}},
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.MountNamespace},
+				{Type: specs.PIDNamespace},
+				{Type: specs.NetworkNamespace},
+				{Type: specs.IPCNamespace},
+				{Type: specs.UTSNamespace},
+				{Type: specs.CgroupNamespace},
+			},
 			Devices:       []specs.LinuxDevice{{Path: "/dev/null"}, {Path: "/dev/zero"}, {Path: "/dev/tty"}},
 			MaskedPaths:   []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/acpi", "/sys/firmware", "/proc/no-such-file", "/etc"},
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},

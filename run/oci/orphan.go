@@ -181,7 +181,7 @@ func (s *consoleSocket) receive() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot receive the terminal: %w", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // only read from
+	defer unix.Close(fd)
 	buf, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
 	_, oobn, _, _, err := unix.Recvmsg(fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
 	if err != nil {

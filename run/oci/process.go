@@ -102,7 +102,7 @@ func (b *builder) streams(stdio [3]*os.File, terminal bool, channel fork.Arg) er
 
 // workdir adds the steps that change to the working directory, making it if it is missing, as root. It is resolved without magic links: a
 // WORKDIR of /proc/self/fd/N is no way out.
-func (b *builder) workdir(dir string, make bool) {
+func (b *builder) workdir(dir string, create bool) {
 	p := b.program
 	if dir == "" {
 		dir = "/"
@@ -114,7 +114,7 @@ func (b *builder) workdir(dir string, make bool) {
 	b.open("open /", "/", unix.O_PATH|unix.O_DIRECTORY, 0, b.rootSlot)
 	b.root = b.rootSlot.Value()
 	first := b.open("chdir "+dir, rel, unix.O_PATH|unix.O_DIRECTORY, inRoot, b.at)
-	if make {
+	if create {
 		first.Allow(unix.ENOENT)
 		before := p.Len()
 		b.makeBeneath(rel, true, inRoot)

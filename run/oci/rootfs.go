@@ -35,8 +35,12 @@ func (b *builder) attachRoot(root *os.File, detached bool, place string) error {
 func (b *builder) devLinks(dev fork.Slot) {
 	p := b.program
 	for _, l := range [][2]string{
-		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"},
-		{"/proc/kcore", "core"}, {"pts/ptmx", "ptmx"},
+		{"/proc/self/fd", "fd"},
+		{"/proc/self/fd/0", "stdin"},
+		{"/proc/self/fd/1", "stdout"},
+		{"/proc/self/fd/2", "stderr"},
+		{"/proc/kcore", "core"},
+		{"pts/ptmx", "ptmx"},
 	} {
 		p.Call("make the link /dev/"+l[1], unix.SYS_SYMLINKAT, p.Str(l[0]), dev.Value(), p.Str(l[1])).Allow(unix.EEXIST, unix.EROFS)
 	}
@@ -187,11 +191,10 @@ func (b *builder) sysctls(values map[string]string) {
 }
 
 // writeProc adds a write to a file of the container's procfs.
-func (b *builder) writeProc(what, name, value string) fork.Step {
+func (b *builder) writeProc(what, name, value string) {
 	p := b.program
 	how := &unix.OpenHow{Flags: unix.O_WRONLY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV}
 	p.Call(what, unix.SYS_OPENAT2, b.proc.Value(), p.Str(name), fork.Pointer(p, how), fork.Int(unix.SizeofOpenHow)).To(b.scratch)
-	s := p.Call(what, unix.SYS_WRITE, b.scratch.Value(), p.Str(value), fork.Int(len(value)))
+	p.Call(what, unix.SYS_WRITE, b.scratch.Value(), p.Str(value), fork.Int(len(value)))
 	p.Call(what, unix.SYS_CLOSE, b.scratch.Value())
-	return s
 }

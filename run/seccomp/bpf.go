@@ -191,8 +191,10 @@ func (a arg) code() ([]unix.SockFilter, error) {
 		and := func(k uint32) unix.SockFilter {
 			return unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: k}
 		}
-		return []unix.SockFilter{load(high), and(hi), jump(unix.BPF_JEQ, uint32(a.ValueTwo>>32), 0, fails),
-			load(low), and(lo), jump(unix.BPF_JEQ, uint32(a.ValueTwo), 0, fails)}, nil
+		return []unix.SockFilter{
+			load(high), and(hi), jump(unix.BPF_JEQ, uint32(a.ValueTwo>>32), 0, fails),
+			load(low), and(lo), jump(unix.BPF_JEQ, uint32(a.ValueTwo), 0, fails),
+		}, nil
 	}
 	return nil, fmt.Errorf("unknown comparison %q", a.Op)
 }

@@ -28,10 +28,10 @@ func interpret(t *testing.T, program []unix.SockFilter, arch, nr uint32, args [6
 		}
 		switch f.Code {
 		case unix.BPF_LD | unix.BPF_W | unix.BPF_ABS:
-			switch {
-			case f.K == offsetNumber:
+			switch f.K {
+			case offsetNumber:
 				acc = nr
-			case f.K == offsetArch:
+			case offsetArch:
 				acc = arch
 			default:
 				acc = uint32(args[(f.K-offsetArgs)/8] >> (8 * (f.K % 8)))
@@ -69,8 +69,10 @@ func naive(p profile, caps []string, name string, args [6]uint64) uint32 {
 			match := true
 			for _, a := range r.Args {
 				v := args[a.Index]
-				match = match && map[string]bool{"SCMP_CMP_EQ": v == a.Value, "SCMP_CMP_NE": v != a.Value, "SCMP_CMP_LT": v < a.Value, "SCMP_CMP_LE": v <= a.Value,
-					"SCMP_CMP_GT": v > a.Value, "SCMP_CMP_GE": v >= a.Value, "SCMP_CMP_MASKED_EQ": v&a.Value == a.ValueTwo}[a.Op]
+				match = match && map[string]bool{
+					"SCMP_CMP_EQ": v == a.Value, "SCMP_CMP_NE": v != a.Value, "SCMP_CMP_LT": v < a.Value, "SCMP_CMP_LE": v <= a.Value,
+					"SCMP_CMP_GT": v > a.Value, "SCMP_CMP_GE": v >= a.Value, "SCMP_CMP_MASKED_EQ": v&a.Value == a.ValueTwo,
+				}[a.Op]
 			}
 			if match {
 				act, _ := action(r.Action, r.ErrnoRet)
@@ -175,10 +177,12 @@ func FuzzCompile(f *testing.F) {
 }
 
 func TestRefuses(t *testing.T) {
-	for _, text := range []string{``, `{`, `{"defaultAction":"X"}`, `{"defaultAction":"SCMP_ACT_NOTIFY"}`,
+	for _, text := range []string{
+		``, `{`, `{"defaultAction":"X"}`, `{"defaultAction":"SCMP_ACT_NOTIFY"}`,
 		`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"no"}]}`,
 		`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW","args":[{"index":9,"op":"SCMP_CMP_EQ"}]}]}`,
-		`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"op":"?"}]}]}`} {
+		`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"op":"?"}]}]}`,
+	} {
 		if _, err := Compile([]byte(text), nil); err == nil {
 			t.Errorf("%s was accepted", text)
 		}

@@ -62,7 +62,7 @@ func resolveUser(passwd, group, spec string, groupAdd []string) (User, error) {
 		}
 		uid, ok1 := parseID(f[2])
 		gid, ok2 := parseID(f[3])
-		if !ok1 || !ok2 || !(f[0] == name || isNumber && uid == number) {
+		if !ok1 || !ok2 || (f[0] != name && (!isNumber || uid != number)) {
 			continue
 		}
 		u.UID, u.GID, u.Home, login, found = uid, gid, f[5], f[0], true

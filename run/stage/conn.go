@@ -162,24 +162,21 @@ func (c *Conn) Receive(v any) ([]*os.File, error) {
 	oob := make([]byte, unix.CmsgSpace(4*maxFiles))
 	var n, oobn, flags int
 	var recvErr error
-	for {
-		// Look at the size first: most messages are small, and a packet that does not fit is cut.
-		if err := raw.Read(func(fd uintptr) bool {
-			n, _, _, _, recvErr = unix.Recvmsg(int(fd), buf[:1], nil, unix.MSG_PEEK|unix.MSG_TRUNC)
-			return recvErr != unix.EAGAIN && recvErr != unix.EINTR
-		}); err != nil {
-			return nil, io.EOF
-		}
-		if recvErr != nil {
-			return nil, recvErr
-		}
-		if n > maxMessage {
-			return nil, fmt.Errorf("cannot read a message of %d bytes: the limit is %d", n, maxMessage)
-		}
-		if n > len(buf) {
-			buf = make([]byte, n)
-		}
-		break
+	// Look at the size first: most messages are small, and a packet that does not fit is cut.
+	if err := raw.Read(func(fd uintptr) bool {
+		n, _, _, _, recvErr = unix.Recvmsg(int(fd), buf[:1], nil, unix.MSG_PEEK|unix.MSG_TRUNC)
+		return recvErr != unix.EAGAIN && recvErr != unix.EINTR
+	}); err != nil {
+		return nil, io.EOF
+	}
+	if recvErr != nil {
+		return nil, recvErr
+	}
+	if n > maxMessage {
+		return nil, fmt.Errorf("cannot read a message of %d bytes: the limit is %d", n, maxMessage)
+	}
+	if n > len(buf) {
+		buf = make([]byte, n)
 	}
 	if err := raw.Read(func(fd uintptr) bool {
 		n, oobn, flags, _, recvErr = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)

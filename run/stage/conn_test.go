@@ -2,6 +2,7 @@ package stage
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"reflect"
 	"testing"
@@ -43,7 +44,7 @@ func TestReceive(t *testing.T) {
 		}
 		defer c.Close()
 		theirs.Close()
-		if _, err := c.Receive(new(Request)); err != io.EOF {
+		if _, err := c.Receive(new(Request)); !errors.Is(err, io.EOF) {
 			t.Errorf("got %v, want EOF", err)
 		}
 	})

@@ -70,7 +70,7 @@ func startHelper(name string, args []string) (*helper, error) {
 		return nil, fmt.Errorf("cannot start %s: %w", name, err)
 	}
 	said := os.NewFile(uintptr(fds[0]), name)
-	defer unix.Close(fds[1]) //nolint:errcheck // ours of the two write ends
+	defer unix.Close(fds[1])
 	channel, err := fork.NewChannel()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start %s: %w", name, err), said.Close())
@@ -89,7 +89,7 @@ func startHelper(name string, args []string) (*helper, error) {
 
 // wait waits for the helper's end.
 func (h *helper) wait() error {
-	defer h.said.Close() //nolint:errcheck // only read from
+	defer h.said.Close()
 	_, startErr := h.child.Report()
 	var ws unix.WaitStatus
 	var err error

@@ -41,7 +41,7 @@ func copyMaps(pid int) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), m, 0); err != nil {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), m, 0); err != nil { //nolint:forbidigo // no file, a question to the kernel
 			return fmt.Errorf("cannot write the id map: %w", err)
 		}
 	}

@@ -182,7 +182,7 @@ func joinable(ns, own *os.File) bool {
 		return false
 	}
 	parent := os.NewFile(uintptr(above), "user namespace")
-	defer parent.Close() //nolint:errcheck // nothing was written
+	defer parent.Close()
 	return inode(parent) == inode(own)
 }
 
@@ -213,7 +213,7 @@ func spawn(o Options, lock *disk.Lock, target *os.File, fresh bool) (*Starting, 
 			p.Call("become root of the user namespace", unix.SYS_SETRESUID, fork.Int(0), fork.Int(0), fork.Int(0))
 		}
 	}
-	closeFiles, err := prepareExec(p, channel, o, lock)
+	closeFiles, err := prepareExec(p, o, lock)
 	if err != nil {
 		channel.Close()
 		return nil, err
@@ -272,7 +272,7 @@ func awaitMaps(p *fork.Program, channel *fork.Channel) {
 }
 
 // prepareExec adds the steps from file descriptors to execve.
-func prepareExec(p *fork.Program, channel *fork.Channel, o Options, lock *disk.Lock) (cleanup func(), err error) {
+func prepareExec(p *fork.Program, o Options, lock *disk.Lock) (cleanup func(), err error) {
 	files := o.Files
 	if o.Member {
 		files = append(append([]*os.File{}, files...), lock.File())

@@ -33,7 +33,7 @@ func WriteFile(path string, data []byte, perm os.FileMode, sync Sync) (err error
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("cannot write %s: %w", path, err)
-			os.Remove(f.Name())
+			_ = os.Remove(f.Name()) // the first error counts
 		}
 	}()
 	_, err = f.Write(data)

@@ -69,7 +69,7 @@ func WaitLock(path string, mode Mode, tell func(path string)) (*Lock, error) {
 			tell(path)
 			told = true
 		}
-		time.Sleep(pause)
+		time.Sleep(pause) //nolint:forbidigo // F_OFD_SETLKW cannot say after two seconds that it waits
 		if pause < 20*time.Millisecond {
 			pause += pause / 2
 		}

@@ -55,8 +55,15 @@ func TestFind(t *testing.T) {
 		ask  string
 		want error
 	}{
-		{"nobody", ErrNotFound}, {"debian:13", ErrNotFound}, {"abc3", ErrNotFound}, {"sha256:f", ErrNotFound}, {"abc", ErrAmbiguous},
-		{"debian@sha256:" + strings.Repeat("e", 64), ErrNotFound}, {"UPPER", ref.ErrInvalid}, {"../x", ref.ErrInvalid}, {"", ref.ErrInvalid},
+		{"nobody", ErrNotFound},
+		{"debian:13", ErrNotFound},
+		{"abc3", ErrNotFound},
+		{"sha256:f", ErrNotFound},
+		{"abc", ErrAmbiguous},
+		{"debian@sha256:" + strings.Repeat("e", 64), ErrNotFound},
+		{"UPPER", ref.ErrInvalid},
+		{"../x", ref.ErrInvalid},
+		{"", ref.ErrInvalid},
 	} {
 		if _, err := x.Find(tt.ask); !errors.Is(err, tt.want) {
 			t.Errorf("%q: got %v, want %v", tt.ask, err, tt.want)

@@ -21,11 +21,11 @@ func mountFuse(ctx context.Context, o Options) (*Mounted, error) {
 	if err != nil {
 		return nil, errors.New("cannot mount with fuse-overlayfs: it is not installed; `sudo apt install fuse-overlayfs`")
 	}
-	if fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
 		return nil, fmt.Errorf("cannot mount with fuse-overlayfs: /dev/fuse: %w; it must exist and be writable (`sudo modprobe fuse && sudo chmod 666 /dev/fuse`)", err)
-	} else {
-		unix.Close(fd)
 	}
+	unix.Close(fd)
 	var before unix.Stat_t
 	if err := unix.Stat(o.Target, &before); err != nil {
 		return nil, fmt.Errorf("cannot mount with fuse-overlayfs: %w", err)

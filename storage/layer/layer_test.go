@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/storage/disk"
 )
 
 // images makes n layers, top first; each has a file of its own, "who" is in all of them, and the second from the top has the directory "gone".
@@ -230,7 +232,15 @@ func TestChoose(t *testing.T) {
 	if err != nil || len(entries) != 1 || entries[0].Name() != kindFile {
 		t.Error("the probe left something:", entries, err)
 	}
-	write(t, filepath.Join(data, kindFile), "fuse-overlayfs\nit was so\n")
+	boot, err := disk.BootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(data, kindFile), "fuse-overlayfs\nit was so\nanother boot\n")
+	if kind, _, err := Choose(t.Context(), data, ""); kind != Overlay || err != nil {
+		t.Error("what could not be done before a reboot was not tried again:", kind, err)
+	}
+	write(t, filepath.Join(data, kindFile), "fuse-overlayfs\nit was so\n"+boot+"\n")
 	if kind, why, err := Choose(t.Context(), data, ""); kind != Fuse || why != "it was so" || err != nil {
 		t.Error("the answer was not kept:", kind, why, err)
 	}
@@ -261,7 +271,7 @@ func TestCopyApplies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
+	defer func() { _ = m.Close() }()
 	for name, want := range map[string]string{"dir/above": "x", "dir/below": "", "was-a-dir": "file", "link": "file", "target": "kept"} {
 		if got := read(t, m, name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)

@@ -71,8 +71,8 @@ func appendValue(b []byte, v reflect.Value) ([]byte, error) {
 	case k == reflect.Map && v.Type().Key() == reflect.TypeFor[string]():
 		return appendDictionary(b, v)
 	case k == reflect.Struct && plainFields(v.Type()):
-		b, _, err := appendFields(append(b, '{'), v, false)
-		return append(b, '}'), err
+		object, _, err := appendFields(append(b, '{'), v, false)
+		return append(object, '}'), err
 	}
 	return appendOther(b, v)
 }

@@ -24,8 +24,10 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q: got %q, %q, %v", tt.in, r, r.Familiar(), err)
 		}
 	}
-	for _, in := range []string{"", ":", "a:", "/a", "a/", "a//b", "Debian", "UPPER/case", "a b", "a:b c", "a@sha256:1", "a@md5:" + strings.Repeat("a", 32), "-a", "a-", "a..b", "a___b",
-		"x:/y", "../x", strings.Repeat("a", 64), "a:" + strings.Repeat("t", 129), strings.Repeat("a/", 200) + "b", "-x.y/z", "a\x00"} {
+	for _, in := range []string{
+		"", ":", "a:", "/a", "a/", "a//b", "Debian", "UPPER/case", "a b", "a:b c", "a@sha256:1", "a@md5:" + strings.Repeat("a", 32), "-a", "a-", "a..b", "a___b",
+		"x:/y", "../x", strings.Repeat("a", 64), "a:" + strings.Repeat("t", 129), strings.Repeat("a/", 200) + "b", "-x.y/z", "a\x00",
+	} {
 		if r, err := Parse(in); err == nil {
 			t.Errorf("%q was accepted as %q", in, r)
 		}
