@@ -235,7 +235,12 @@ func (r *reader) security(cfg *config.Config) {
 
 // rest reads how the container ends and where its output goes.
 func (r *reader) rest(cfg *config.Config) {
-	r.one("shm-size", func(s string) (err error) { cfg.ShmSize, err = config.ParseSize(s); return err })
+	r.one("shm-size", func(s string) (err error) {
+		if cfg.ShmSize, err = config.ParseSize(s); err == nil && cfg.ShmSize < 0 {
+			err = fmt.Errorf("invalid size %q: it cannot be negative", s)
+		}
+		return err
+	})
 	r.one("stop-signal", func(s string) error { _, err := config.ParseSignal(s); return err })
 	r.one("stop-timeout", func(s string) error {
 		n, err := strconv.Atoi(s)

@@ -20,6 +20,7 @@ func SweepMain(args []string) int {
 	store := &record.Store{Data: args[0], Run: args[1]}
 	errs := []error{store.Sweep(layer.Delete)}
 	set := volume.Open(store.Data)
+	errs = append(errs, set.Sweep())
 	for _, name := range args[2:] {
 		if err := set.Remove(name); err != nil && !errors.Is(err, volume.ErrNotFound) {
 			errs = append(errs, err)

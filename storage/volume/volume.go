@@ -87,7 +87,7 @@ func (s *Set) Create(v Volume) (vol *Volume, created bool, err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, false, fmt.Errorf("cannot create volume %s: %w", v.Name, err)
 	}
-	temp, err := os.MkdirTemp(s.dir, ".tmp-")
+	temp, err := os.MkdirTemp(s.dir, makingPrefix)
 	if err != nil {
 		return nil, false, fmt.Errorf("cannot create volume %s: %w", v.Name, err)
 	}
@@ -164,7 +164,7 @@ func (s *Set) Remove(name string) error {
 	if _, err := s.Find(name); errors.Is(err, ErrNotFound) {
 		return err
 	}
-	aside, err := os.MkdirTemp(s.dir, ".rm-")
+	aside, err := os.MkdirTemp(s.dir, removedPrefix)
 	if err == nil {
 		err = os.Rename(filepath.Join(s.dir, name), filepath.Join(aside, name))
 	}
@@ -173,6 +173,37 @@ func (s *Set) Remove(name string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("cannot remove volume %s: %w", name, err)
+	}
+	return nil
+}
+
+// What is being made or removed has a name that no volume can have.
+const (
+	makingPrefix  = ".tmp-"
+	removedPrefix = ".rm-"
+)
+
+// makingTime is how long making a volume may take: it is a handful of small files.
+const makingTime = time.Minute
+
+// Sweep deletes what killed commands have left: volumes on their way out, and those that have been being made for too long. Inside the user namespace.
+func (s *Set) Sweep() error {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		left := strings.HasPrefix(e.Name(), removedPrefix)
+		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), makingPrefix) {
+			left = time.Since(info.ModTime()) > makingTime
+		}
+		if left {
+			errs = append(errs, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cannot sweep volumes: %w", err)
 	}
 	return nil
 }
