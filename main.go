@@ -19,6 +19,9 @@ func main() {
 	case stage.Sweep:
 		os.Exit(run.SweepMain(os.Args[1:]))
 	}
+	if os.Args[0] == stage.Switch {
+		os.Exit(commands.SwitchMain(os.Args[1:]))
+	}
 	if commands.Reexecuted() {
 		return
 	}

@@ -43,10 +43,8 @@ type maker func(ctx context.Context, cfg config.Config, name string) (*record.Co
 
 // createContainer gets the image as --pull says, records the container and writes --cidfile.
 func createContainer(c *cli.Context, h *run.Host, cfg config.Config, put maker) (*record.Container, error) {
-	if len(cfg.Ports) > 0 || cfg.PublishAll {
-		if cfg.Network == "" || cfg.Network == "none" {
-			fmt.Fprintln(c.App.ErrWriter, "skiff: published ports are not reachable: this version has no bridge network, and the container's network is none (try --network host)")
-		}
+	if (len(cfg.Ports) > 0 || cfg.PublishAll) && !cfg.Bridged() {
+		fmt.Fprintf(c.App.ErrWriter, "skiff: published ports are discarded with --network %s\n", cfg.Network)
 	}
 	cidfile, err := openCIDFile(c.String("cidfile"))
 	if err != nil {

@@ -31,6 +31,9 @@ func enginePath() (string, error) {
 // Reexecuted is the engine's: it runs steps of its own as processes named by argv[0].
 func Reexecuted() bool { return false }
 
+// SwitchMain refuses: this executable has no switch in it.
+func SwitchMain([]string) int { return exitOurs }
+
 // EngineMain refuses: this executable has no engine in it.
 func EngineMain(_ context.Context, _ []string, s Streams) int {
 	return report(s.Err, "", fmt.Errorf("cannot run as the engine: this executable is the front only"))

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	netswitch "github.com/skiff-containers/skiff/netns/switch"
 	"github.com/skiff-containers/skiff/storage"
 )
 
@@ -60,6 +61,9 @@ func enginePath() (string, error) {
 // Reexecuted runs the step of the storage library that argv[0] names, if it names one (unpacking happens in a child with the layer as its
 // root), and says whether it did. It comes first in main.
 func Reexecuted() bool { return storage.Reexecuted() }
+
+// SwitchMain is the life of the network switch, inside the user namespace.
+func SwitchMain(args []string) int { return netswitch.Main(args) }
 
 // EngineMain runs an engine's command line inside the user namespace and returns the exit code.
 func EngineMain(ctx context.Context, args []string, s Streams) int {

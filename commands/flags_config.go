@@ -143,17 +143,63 @@ func (r *reader) environment(cfg *config.Config) {
 	})
 }
 
+// place puts together what the flags say of the networks: --ip and the like are about the first.
+func (r *reader) place(cfg *config.Config) {
+	if len(cfg.Places) > 0 {
+		cfg.Network = cfg.Places[0].Network
+	}
+	asked := config.Place{Network: "bridge"}
+	for flag, four := range map[string]bool{"ip": true, "ip6": false} {
+		r.one(flag, func(s string) error { return asked.SetAddress(s, four) })
+	}
+	r.one("mac-address", func(s string) error { asked.MAC = s; return nil })
+	asked.Aliases, asked.Links = listOf(r.c, "network-alias"), listOf(r.c, "link")
+	special := asked.IPv4 != "" || asked.IPv6 != "" || asked.MAC != "" || len(asked.Aliases) > 0 || len(asked.Links) > 0
+	if !cfg.Bridged() {
+		switch {
+		case len(cfg.Places) > 1:
+			r.fail("network", fmt.Errorf("%s cannot be combined with other networks", cfg.Network))
+		case special:
+			r.fail("network", fmt.Errorf("--ip, --ip6, --mac-address, --network-alias and --link need a bridge network, which %s is not", cfg.Network))
+		}
+		cfg.Places = nil
+		return
+	}
+	for i, p := range cfg.Places {
+		if !(&config.Config{Network: p.Network}).Bridged() {
+			r.fail("network", fmt.Errorf("%s cannot be combined with other networks", p.Network))
+		}
+		for _, other := range cfg.Places[:i] {
+			if other.Network == p.Network {
+				r.fail("network", fmt.Errorf("network %s is named twice", p.Network))
+			}
+		}
+	}
+	if !special {
+		return
+	}
+	if len(cfg.Places) == 0 {
+		cfg.Places, cfg.Network = []config.Place{asked}, asked.Network
+		return
+	}
+	first := &cfg.Places[0]
+	first.Aliases, first.Links = append(first.Aliases, asked.Aliases...), append(first.Links, asked.Links...)
+	for _, v := range []struct{ to, from *string }{{&first.IPv4, &asked.IPv4}, {&first.IPv6, &asked.IPv6}, {&first.MAC, &asked.MAC}} {
+		if *v.from != "" {
+			*v.to = *v.from
+		}
+	}
+}
+
 // namespaces reads which ones are shared with whom, and what there is to say of the network.
 func (r *reader) namespaces(cfg *config.Config) {
 	networks := append(listOf(r.c, "network"), listOf(r.c, "net")...)
-	if len(networks) > 1 {
-		r.fail("network", fmt.Errorf("a container can be in one network only"))
-	}
 	for _, n := range networks {
-		var err error
-		cfg.Network, err = config.ParseNetwork(n)
+		place, err := config.ParseNetwork(n)
 		r.fail("network", err)
+		cfg.Places = append(cfg.Places, place)
 	}
+	r.place(cfg)
 	for _, ns := range []struct {
 		flag string
 		to   *string

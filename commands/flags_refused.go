@@ -12,7 +12,6 @@ type refusal struct{ name, why string }
 
 func refusals() []refusal {
 	const (
-		bridge  = "it needs a bridge network, which this version does not have"
 		devices = "an unprivileged user cannot have the kernel apply it"
 		health  = "health checks are not part of this version"
 	)
@@ -32,13 +31,8 @@ func refusals() []refusal {
 		{"health-start-interval", health},
 		{"health-start-period", health},
 		{"health-timeout", health},
-		{"ip", bridge},
-		{"ip6", bridge},
 		{"kernel-memory", "the kernel has no such limit any more"},
-		{"link", bridge},
-		{"link-local-ip", bridge},
-		{"mac-address", bridge},
-		{"network-alias", bridge},
+		{"link-local-ip", "link-local addresses are given by the kernel"},
 		{"storage-opt", "writable layers have no options"},
 		{"use-api-socket", "skiff has no daemon whose socket could be given"},
 	}

@@ -28,6 +28,7 @@ func hostOf(c *cli.Context) (*run.Host, error) {
 		Images:  image.Open(records.Data),
 		Volumes: volume.Open(records.Data),
 		Program: self,
+		Engine:  enginePath,
 	}, nil
 }
 

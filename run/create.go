@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/log"
 	"github.com/skiff-containers/skiff/run/oci"
@@ -45,6 +46,9 @@ func (h *Host) create(c config.Config, name string, ahead bool) (_ *record.Conta
 	if _, err := spec.CapabilitySet(c); err != nil {
 		return nil, l, err
 	}
+	if err := h.checkNetworks(c); err != nil {
+		return nil, nil, err
+	}
 	// Nobody removes the image between the look and the record.
 	lock, err := h.Images.Lock(disk.Shared)
 	if err != nil {
@@ -71,7 +75,7 @@ func (h *Host) create(c config.Config, name string, ahead bool) (_ *record.Conta
 		Path: args[0], Args: args[1:], Layer: c.StorageDriver,
 	}
 	if ahead {
-		if l, err = h.launch(r.ID); err != nil {
+		if l, err = h.launch(r.ID, &c); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -117,6 +121,24 @@ func runtimeOf(c config.Config) (string, error) {
 		return x.Path, nil
 	}
 	return c.Runtime, nil
+}
+
+// checkNetworks refuses networks that are not there.
+func (h *Host) checkNetworks(c config.Config) error {
+	if !c.Bridged() {
+		return nil
+	}
+	networks := netns.Open(h.Records.Data, h.Records.Run)
+	for _, p := range c.Places {
+		n, err := networks.Find(p.Network)
+		if err != nil {
+			return err
+		}
+		if n.Driver != netns.DriverBridge {
+			return fmt.Errorf("cannot connect to network %s: its driver is %s", p.Network, n.Driver)
+		}
+	}
+	return nil
 }
 
 // resolveShare turns container:NAME into container:ID, so that renaming changes nothing.

@@ -16,7 +16,8 @@ type Host struct {
 	Records *record.Store
 	Images  *image.Index
 	Volumes *volume.Set
-	Program string // this executable, for the stages it starts
+	Program string                 // this executable, for the stages it starts
+	Engine  func() (string, error) // the engine's executable
 	// Tell is called when a command has waited long for another one; nil is silence.
 	Tell func(what string)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/stage"
 	"github.com/skiff-containers/skiff/run/userns"
 	"github.com/skiff-containers/skiff/storage/record"
@@ -25,7 +26,7 @@ func (h *Host) Start(_ context.Context, c *record.Container, s *Streams) (*Sessi
 			return nil, fmt.Errorf("cannot start container %s again: it was made with --rm; remove it", c.Name)
 		}
 	}
-	l, err := h.launch(c.ID)
+	l, err := h.launch(c.ID, &c.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -40,14 +41,18 @@ type Launch struct {
 }
 
 // launch forks the monitor of container id, which does nothing until it hears that its container is recorded.
-func (h *Host) launch(id string) (*Launch, error) {
+func (h *Host) launch(id string, c *config.Config) (*Launch, error) {
 	conn, theirs, err := stage.Pair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
+	engine, err := h.engine(c)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	starting, err := userns.Begin(userns.Options{
-		Path: h.Program, Args: []string{stage.Monitor, id, h.Records.Data, h.Records.Run},
+		Path: h.Program, Args: []string{stage.Monitor, id, h.Records.Data, h.Records.Run, engine},
 		Files: []*os.File{nil, nil, nil, theirs}, Dir: "/", Setsid: true,
 		RunDir: h.Records.Run, Member: true, Early: true, Tell: h.Tell,
 		// Until the payload runs there is one thing to do at a time; the monitor takes the other processors then.
@@ -57,6 +62,14 @@ func (h *Host) launch(id string) (*Launch, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return &Launch{h, conn, starting}, nil
+}
+
+// engine is the program that a container's monitor may have to start as the switch; "" when it will not.
+func (h *Host) engine(c *config.Config) (string, error) {
+	if !c.Bridged() {
+		return "", nil
+	}
+	return h.Engine()
 }
 
 // Start tells the monitor to start its container, which is recorded by now.

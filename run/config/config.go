@@ -5,7 +5,10 @@
 // package run/spec's. It runs in any process.
 package config
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Version is the version of Config's JSON form. Readers accept it and older ones.
 const Version = 1
@@ -45,8 +48,9 @@ type Config struct {
 	Hostname   string `json:"hostname,omitzero"`
 	Domainname string `json:"domainname,omitzero"`
 
-	// Network is host, none or container:<id>, as asked for; "" is the default network.
+	// Network is host, none, container:<id>, or the name of the first of the networks, as asked for; "" is the default network.
 	Network    string   `json:"network,omitzero"`
+	Places     []Place  `json:"places,omitzero"` // all networks of a bridged container; none is the default network alone
 	AddHost    []Host   `json:"add_host,omitzero"`
 	DNS        []string `json:"dns,omitzero"`
 	DNSSearch  []string `json:"dns_search,omitzero"`
@@ -94,6 +98,23 @@ type Config struct {
 type Host struct {
 	Name string `json:"name"`
 	IP   string `json:"ip"`
+}
+
+// Place is one network that a container is to be on, and what was asked for there.
+type Place struct {
+	Network string   `json:"network"`
+	Aliases []string `json:"aliases,omitzero"`
+	IPv4    string   `json:"ipv4,omitzero"`
+	IPv6    string   `json:"ipv6,omitzero"`
+	MAC     string   `json:"mac,omitzero"`
+	Links   []string `json:"links,omitzero"` // CONTAINER:ALIAS
+	// Priority decides whose gateway is the default route: the highest, then the first.
+	Priority int `json:"priority,omitzero"`
+}
+
+// Bridged says whether the container is on networks that the switch serves.
+func (c *Config) Bridged() bool {
+	return c.Network != "none" && c.Network != "host" && !strings.HasPrefix(c.Network, "container:")
 }
 
 // Port is one published port or port range (Count ports from each of Container and Host). Host 0 means any free one.

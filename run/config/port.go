@@ -111,16 +111,72 @@ func ParseHost(s string) (Host, error) {
 	return Host{}, fmt.Errorf("invalid host %q: write NAME:IP, such as db:10.0.0.5", s)
 }
 
-// ParseNetwork checks --network.
-func ParseNetwork(s string) (string, error) {
-	name, id, _ := strings.Cut(s, ":")
+// ParseNetwork reads one argument of --network: a mode (host, none, container:ID), or a network with what is asked for on it,
+// as name=NET,alias=A,ip=IP (Docker's) or NET:ip=IP,alias=A (Podman's). For a mode only Network is set.
+func ParseNetwork(s string) (Place, error) {
+	name, rest, _ := strings.Cut(s, ":")
 	switch {
-	case s == "host", s == "none", name == "container" && id != "":
-		return s, nil
+	case s == "host", s == "none", name == "container" && rest != "":
+		return Place{Network: s}, nil
 	case s == "", s == "default":
-		return "", nil
-	case s == "bridge":
-		return "", fmt.Errorf("network %q is not part of this version; there are host, none and container:NAME", s)
+		return Place{Network: "bridge"}, nil
+	case name == "container":
+		return Place{}, fmt.Errorf("invalid network %q: write container:NAME", s)
 	}
-	return "", fmt.Errorf("no network %q: there are host, none and container:NAME", s)
+	var p Place
+	words := strings.Split(rest, ",")
+	if strings.Contains(name, "=") || strings.Contains(s, ",") && !strings.Contains(name, ",") && rest == "" {
+		words = strings.Split(s, ",")
+	} else {
+		p.Network = name
+	}
+	for _, word := range words {
+		key, value, ok := strings.Cut(word, "=")
+		if word == "" {
+			continue
+		}
+		if !ok || value == "" {
+			return p, fmt.Errorf("invalid network %q: %q is no KEY=VALUE", s, word)
+		}
+		var err error
+		switch key {
+		case "name":
+			p.Network = value
+		case "alias":
+			p.Aliases = append(p.Aliases, value)
+		case "ip":
+			err = p.SetAddress(value, true)
+		case "ip6":
+			err = p.SetAddress(value, false)
+		case "mac", "mac-address":
+			p.MAC = value
+		case "gw-priority":
+			p.Priority, err = strconv.Atoi(value)
+		default:
+			err = fmt.Errorf("there is no option %q; there are name, alias, ip, ip6, mac-address and gw-priority", key)
+		}
+		if err != nil {
+			return p, fmt.Errorf("invalid network %q: %w", s, err)
+		}
+	}
+	if p.Network == "" {
+		return p, fmt.Errorf("invalid network %q: it names none", s)
+	}
+	return p, nil
+}
+
+// SetAddress sets the address that is asked for, of IPv4 or of IPv6.
+func (p *Place) SetAddress(s string, four bool) error {
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q is no IP address", s)
+	case a.Is4() != four:
+		return fmt.Errorf("%s is an address of the other family", s)
+	case four:
+		p.IPv4 = a.String()
+	default:
+		p.IPv6 = a.String()
+	}
+	return nil
 }

@@ -41,17 +41,20 @@ const (
 
 // monitor is one life of one container.
 type monitor struct {
-	store  *record.Store
-	record *record.Container
-	life   int
-	sync   disk.Sync
-	alive  *disk.Lock
-	layer  *layer.Mounted
-	log    *log.Writer
-	spec   *specs.Spec
-	filter []unix.SockFilter
-	group  *cgroup.Group // nil without limits
-	keep   []*os.File    // open for as long as the container lives
+	store   *record.Store
+	record  *record.Container
+	life    int
+	sync    disk.Sync
+	alive   *disk.Lock
+	layer   *layer.Mounted
+	log     *log.Writer
+	spec    *specs.Spec
+	filter  []unix.SockFilter
+	group   *cgroup.Group // nil without limits
+	keep    []*os.File    // open for as long as the container lives
+	engine  string        // the program that the switch is
+	network *network      // nil without networks that the switch serves
+	unwatch func()        // ends the watch over the switch
 
 	container oci.Container
 	process   *process
@@ -61,7 +64,7 @@ type monitor struct {
 	open []*conversation // about the container's first process
 }
 
-// Main is the life of a process whose argv[0] is stage.Monitor: args are the container's id, the data directory and the runtime directory. Its descriptor 3 is
+// Main is the life of a process whose argv[0] is stage.Monitor: args are the container's id, the data directory, the runtime directory and the engine's executable. Its descriptor 3 is
 // a control connection and descriptor 4 the user namespace's lock. It returns the process's exit status.
 func Main(args []string) int {
 	// Init dies with the thread that made it, so that thread is this goroutine's for good.
@@ -69,7 +72,7 @@ func Main(args []string) int {
 	debug.SetGCPercent(50)
 	unix.Umask(0o022)
 	setName("skiff-monitor")
-	if len(args) != 3 {
+	if len(args) != 4 {
 		_, _ = os.Stderr.WriteString("skiff-monitor is started by skiff itself\n")
 		return codeOurs
 	}
@@ -85,7 +88,7 @@ func Main(args []string) int {
 	if err != nil || req.Op != stage.OpStart {
 		return codeOurs
 	}
-	m := &monitor{store: &record.Store{Data: args[1], Run: args[2]}, over: make(chan struct{})}
+	m := &monitor{store: &record.Store{Data: args[1], Run: args[2]}, engine: args[3], over: make(chan struct{})}
 	if err := m.begin(args[0], nslock); err != nil {
 		fail(conn, err)
 		return codeOurs
@@ -192,7 +195,10 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 			return err
 		}
 	}
-	bundle.Unheld = m.native() && !c.Tty
+	bundle.Unheld = m.native() && !c.Tty && m.network == nil
+	if m.network != nil {
+		bundle.Meanwhile = m.network.connect
+	}
 	m.container, err = rt.Create(context.Background(), bundle)
 	for _, f := range bundle.Stdio {
 		if f != nil {
@@ -213,13 +219,22 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	if err := m.container.Start(); err != nil {
 		return errors.Join(err, m.discard(), listener.Close())
 	}
-	if err := m.store.WriteStarted(m.record.ID, record.Started{Life: m.life, Boot: filepath.Base(m.store.Run), At: time.Now().UTC(), Pid: m.container.Pid()}, m.sync); err != nil {
+	started := record.Started{Life: m.life, Boot: filepath.Base(m.store.Run), At: time.Now().UTC(), Pid: m.container.Pid()}
+	if m.network != nil {
+		m.network.record(&started)
+	}
+	if err := m.store.WriteStarted(m.record.ID, started, m.sync); err != nil {
 		return errors.Join(err, m.discard(), listener.Close()) // what cannot be recorded must not run
 	}
 	m.emit("start", nil)
 	conv.reply(stage.Reply{Kind: stage.Started, Pid: m.container.Pid()})
 	conv.serve(m)
 	go m.accept(listener)
+	if m.network != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		m.unwatch = cancel
+		go m.network.watch(ctx)
+	}
 	// Started on one processor (run.launch); what lives longer may have streams to copy. Changing it stops the world, which a short life need not pay.
 	time.AfterFunc(50*time.Millisecond, func() { runtime.GOMAXPROCS(runtime.NumCPU()) })
 	return nil
@@ -262,6 +277,12 @@ func (m *monitor) retire(exit record.Exit) error {
 // free gives back what the life of the container held, and notes what the control group knows of its end.
 func (m *monitor) free(exit *record.Exit) error {
 	var errs []error
+	if m.unwatch != nil {
+		m.unwatch()
+	}
+	if m.network != nil {
+		errs = append(errs, m.network.close())
+	}
 	if m.container != nil {
 		errs = append(errs, m.container.Delete())
 	}

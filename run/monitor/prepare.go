@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +32,9 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 	target := filepath.Join(bundle, "rootfs")
 	if err := os.MkdirAll(target, 0o700); err != nil {
 		return b, fmt.Errorf("cannot make the bundle: %w", err)
+	}
+	if m.network, err = m.openNetwork(); err != nil {
+		return b, err
 	}
 	kind, _, err := layer.Choose(ctx, m.store.Data, layer.Kind(m.record.Layer))
 	if err != nil {
@@ -173,18 +175,28 @@ func (m *monitor) hostFiles(in *spec.Input, bundle string) error {
 		if c.Domainname != "" {
 			full = name + "." + c.Domainname + " " + name
 		}
-		hosts += "127.0.1.1\t" + full + "\n"
+		if m.network != nil {
+			hosts += m.network.hosts(full)
+		} else {
+			hosts += "127.0.1.1\t" + full + "\n"
+		}
 	}
 	for _, h := range c.AddHost {
-		if _, err := netip.ParseAddr(h.IP); err != nil {
-			return fmt.Errorf("cannot add host %s: %s needs a bridge network, which this version does not have", h.Name, h.IP)
+		if h.IP == hostGateway {
+			if h.IP = hostGatewayAddress; m.network == nil {
+				return fmt.Errorf("cannot add host %s: host-gateway is an address of bridge networks; with --network host it is 127.0.0.1", h.Name)
+			}
 		}
 		hosts += h.IP + "\t" + h.Name + "\n"
 	}
 	if err := write(&in.Hosts, "hosts", hosts); err != nil {
 		return err
 	}
-	return write(&in.ResolvConf, "resolv.conf", resolvConf(c.DNS, c.DNSSearch, c.DNSOptions))
+	servers := c.DNS
+	if m.network != nil {
+		servers = m.network.resolver()
+	}
+	return write(&in.ResolvConf, "resolv.conf", resolvConf(servers, c.DNSSearch, c.DNSOptions))
 }
 
 // resolvConf is the host's with what the user replaced.

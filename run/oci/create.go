@@ -54,6 +54,12 @@ func (Native) Create(_ context.Context, bundle Bundle) (Container, error) {
 	if bundle.Unheld {
 		return c, nil
 	}
+	if bundle.Meanwhile != nil {
+		if err := bundle.Meanwhile(c.Pid()); err != nil {
+			c.discard()
+			return nil, err
+		}
+	}
 	if err := c.awaitReady(); err != nil {
 		c.discard()
 		return nil, err

@@ -72,6 +72,11 @@ func (x External) Create(_ context.Context, b Bundle) (Container, error) {
 	if err != nil {
 		return nil, errors.Join(x.explain(err, spec.Process.Args[0]), c.Delete())
 	}
+	if b.Meanwhile != nil {
+		if err := b.Meanwhile(c.Pid()); err != nil {
+			return nil, errors.Join(err, c.Delete())
+		}
+	}
 	return c, nil
 }
 

@@ -39,6 +39,8 @@ type Bundle struct {
 	// Unheld says that there is nothing to do between Create and Start: Create returns while the first process is still being made, which does not wait, and
 	// Start has its errors too. Not with a terminal.
 	Unheld bool
+	// Meanwhile, when not nil, is called with the first process's pid while that is being made: its namespaces are there already.
+	Meanwhile func(pid int) error
 }
 
 // Container is a made container.

@@ -6,5 +6,6 @@ package stage
 const (
 	Monitor = "skiff-monitor" // argv[1] container id; descriptor 3 a control connection. Inside the user namespace, own mount namespace.
 	Engine  = "skiff-engine"  // argv[1:] a command line. Inside the user namespace.
+	Switch  = "skiff-switch"  // serves the networks of a user (netns/switch), an engine. Inside the user namespace.
 	Sweep   = "skiff-sweep"   // deletes what is retired. Inside the user namespace.
 )

@@ -14,7 +14,7 @@ import (
 func (s *Store) Status(id string) (Status, error) {
 	dir := s.Dir(id)
 	var st Status
-	alive, err := disk.Locked(filepath.Join(s.RunDir(id), aliveFile))
+	alive, err := disk.Locked(filepath.Join(s.RunDir(id), AliveFile))
 	if err != nil {
 		return st, err
 	}
@@ -74,7 +74,7 @@ func (s *Store) ClaimAlive(id string) (*disk.Lock, error) {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, fmt.Errorf("cannot make the runtime directory: %w", err)
 		}
-		lock, err := disk.TryLock(filepath.Join(dir, aliveFile), disk.Exclusive)
+		lock, err := disk.TryLock(filepath.Join(dir, AliveFile), disk.Exclusive)
 		if err != nil {
 			if errors.Is(err, os.ErrNotExist) {
 				continue // an ending monitor removed the directory
@@ -83,7 +83,7 @@ func (s *Store) ClaimAlive(id string) (*disk.Lock, error) {
 		}
 		// The file we locked must still be the one in the directory.
 		mine, err1 := lock.File().Stat()
-		there, err2 := os.Stat(filepath.Join(dir, aliveFile))
+		there, err2 := os.Stat(filepath.Join(dir, AliveFile))
 		if err1 == nil && err2 == nil && os.SameFile(mine, there) {
 			return lock, nil
 		}
@@ -98,7 +98,7 @@ func (s *Store) Release(id string) error { return os.RemoveAll(s.RunDir(id)) }
 
 // Alive says whether a monitor of the container lives.
 func (s *Store) Alive(id string) (bool, error) {
-	return disk.Locked(filepath.Join(s.RunDir(id), aliveFile))
+	return disk.Locked(filepath.Join(s.RunDir(id), AliveFile))
 }
 
 // Announce writes the monitor's pid file, by which others find it and its user namespace.

@@ -31,7 +31,7 @@ const (
 	nameFile      = "name"
 	makingPrefix  = "tmp-"
 	retiredPrefix = "rm-"
-	aliveFile     = "alive"
+	AliveFile     = "alive"
 	pidFile       = "pid"
 	// Socket is the monitor's control socket in RunDir.
 	Socket = "ctl.sock"

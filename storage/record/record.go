@@ -51,6 +51,22 @@ type Started struct {
 	Boot string    `json:"boot"`
 	At   time.Time `json:"at"`
 	Pid  int       `json:"pid"` // of init, in the host's pid namespace; trusted only while alive is locked
+	// Ports are published as they really are (none is any free one), Networks where the container is.
+	Ports    []config.Port `json:"ports,omitzero"`
+	Networks []Endpoint    `json:"networks,omitzero"`
+}
+
+// Endpoint is a container's place on one network.
+type Endpoint struct {
+	Network    string   `json:"network"`
+	NetworkID  string   `json:"network_id"`
+	EndpointID string   `json:"endpoint_id"`
+	IPv4       string   `json:"ipv4,omitzero"` // with the prefix's length
+	Gateway4   string   `json:"gateway4,omitzero"`
+	IPv6       string   `json:"ipv6,omitzero"`
+	Gateway6   string   `json:"gateway6,omitzero"`
+	MAC        string   `json:"mac"`
+	Aliases    []string `json:"aliases,omitzero"`
 }
 
 // Exit is the end of one life.

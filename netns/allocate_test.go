@@ -1,0 +1,272 @@
+package netns
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/skiff-containers/skiff/storage/disk"
+)
+
+// container is a container that lives until die is called.
+func container(t testing.TB, name string) (e Endpoint, die func()) {
+	t.Helper()
+	alive := filepath.Join(t.TempDir(), "alive")
+	lock, err := disk.TryLock(alive, disk.Exclusive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	once := sync.OnceFunc(func() { _ = lock.Unlock() })
+	t.Cleanup(once)
+	return Endpoint{Container: newID(), Name: name, Alive: alive}, once
+}
+
+func network(t *testing.T, s *Store, subnets ...Subnet) *Network {
+	t.Helper()
+	n, err := s.Create(Network{Name: "n", Subnets: subnets})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func TestAttach(t *testing.T) {
+	s := fresh(t)
+	n := network(t, s, Subnet{Prefix: prefix("10.7.0.0/29"), Reserved: map[string]netip.Addr{"r": addr("10.7.0.3")}}, Subnet{Prefix: prefix("fd00:7::/64")})
+	a, _ := container(t, "a")
+	b, bDies := container(t, "b")
+	c, _ := container(t, "c")
+	ea := must(s.Attach(n, a))
+	eb := must(s.Attach(n, b))
+	if ea.IPv4 != addr("10.7.0.2") || ea.IPv6 != addr("fd00:7::2") || ea.MAC != "02:42:0a:07:00:02" || eb.IPv4 != addr("10.7.0.4") {
+		t.Fatal(ea, eb)
+	}
+	c.IPv4 = addr("10.7.0.4")
+	if _, err := s.Attach(n, c); !errors.Is(err, ErrAddressInUse) || !strings.Contains(err.Error(), "b's") {
+		t.Fatal(err)
+	}
+	if _, err := s.Remove("n"); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "by a, b") {
+		t.Fatal(err)
+	}
+	bDies()
+	if users := must(s.Endpoints(n)); len(users) != 1 || users[0].Name != "a" {
+		t.Fatal(users)
+	}
+	ec := must(s.Attach(n, c))
+	if ec.IPv4 != c.IPv4 || ec.IPv6 == ea.IPv6 {
+		t.Fatal(ec)
+	}
+	// The dead one's file names the address that is c's now: its return must not free it.
+	lock := must(disk.TryLock(b.Alive, disk.Exclusive))
+	defer lock.Unlock() //nolint:errcheck // the test ends
+	if again := must(s.Attach(n, b)); again.IPv4 == ec.IPv4 {
+		t.Fatal(again)
+	}
+	d, _ := container(t, "d")
+	d.IPv4 = ec.IPv4
+	if _, err := s.Attach(n, d); !errors.Is(err, ErrAddressInUse) {
+		t.Fatal(err)
+	}
+	for _, e := range []*Endpoint{ea, ec, &b} {
+		if err := s.Detach(n, e.Container); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Detach(n, a.Container); err != nil {
+		t.Fatal("a second time:", err)
+	}
+	must(s.Remove("n"))
+	if _, err := s.Attach(n, a); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(s.addressDir(n.ID)); !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+}
+
+func TestAttachRefused(t *testing.T) {
+	s := fresh(t)
+	n := network(t, s, Subnet{Prefix: prefix("10.7.0.0/30")})
+	for _, tt := range []struct {
+		name string
+		set  func(*Endpoint)
+		want error
+		text string
+	}{
+		{"outside", func(e *Endpoint) { e.IPv4 = addr("10.8.0.2") }, ErrOutside, "10.7.0.0/30"},
+		{"the network's", func(e *Endpoint) { e.IPv4 = addr("10.7.0.0") }, ErrOutside, "not for hosts"},
+		{"broadcast", func(e *Endpoint) { e.IPv4 = addr("10.7.0.3") }, ErrOutside, "not for hosts"},
+		{"the gateway's", func(e *Endpoint) { e.IPv4 = addr("10.7.0.1") }, ErrAddressInUse, "gateway"},
+		{"no IPv6", func(e *Endpoint) { e.IPv6 = addr("fd00::2") }, ErrOutside, "fd00::2"},
+		{"family", func(e *Endpoint) { e.IPv6 = addr("10.7.0.2") }, ErrOutside, "family"},
+		{"MAC", func(e *Endpoint) { e.MAC = "01:00:00:00:00:01" }, nil, "MAC"},
+		{"no lock", func(e *Endpoint) { e.Alive = "" }, nil, "lock"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e, _ := container(t, "x")
+			tt.set(&e)
+			_, err := s.Attach(n, e)
+			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
+				t.Fatal(err)
+			}
+		})
+	}
+	a, _ := container(t, "a")
+	must(s.Attach(n, a))
+	b, _ := container(t, "b")
+	if _, err := s.Attach(n, b); !errors.Is(err, ErrFull) {
+		t.Fatal(err)
+	}
+	if again := must(s.Attach(n, a)); again.IPv4 != addr("10.7.0.2") {
+		t.Fatal("a container's own address was not free for it", again)
+	}
+}
+
+func TestRange(t *testing.T) {
+	s := fresh(t)
+	n := network(t, s, Subnet{Prefix: prefix("10.7.0.0/24"), Range: prefix("10.7.0.128/30")})
+	if n.Subnets[0].Gateway != addr("10.7.0.129") {
+		t.Fatal(n)
+	}
+	var got []string
+	for range 3 {
+		e, _ := container(t, "x")
+		got = append(got, must(s.Attach(n, e)).IPv4.String())
+	}
+	if fmt.Sprint(got) != "[10.7.0.128 10.7.0.130 10.7.0.131]" {
+		t.Fatal(got)
+	}
+	e, _ := container(t, "x")
+	if _, err := s.Attach(n, e); !errors.Is(err, ErrFull) {
+		t.Fatal(err)
+	}
+	e.IPv4 = addr("10.7.0.7") // asked for by number, it need not be in the range
+	must(s.Attach(n, e))
+}
+
+// 32 at once, and half of them leave: nobody has another one's address.
+func TestAttachAtOnce(t *testing.T) {
+	s := fresh(t)
+	n := network(t, s)
+	var wg sync.WaitGroup
+	for i := range 32 {
+		e, die := container(t, fmt.Sprint("c", i))
+		wg.Go(func() {
+			for range 4 {
+				if _, err := s.Attach(n, e); err != nil {
+					t.Error(err)
+				}
+			}
+			switch i % 4 {
+			case 0:
+				die()
+			case 1:
+				if err := s.Detach(n, e.Container); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	seen := map[netip.Addr]string{}
+	users := must(s.Endpoints(n))
+	for _, e := range users {
+		if other := seen[e.IPv4]; other != "" {
+			t.Error(e.IPv4, other, e.Name)
+		}
+		seen[e.IPv4] = e.Name
+		if h := s.holder(n.ID, e.IPv4); h == nil || h.Container != e.Container {
+			t.Error("the address is not held by", e.Name)
+		}
+	}
+	if len(users) != 16 {
+		t.Error(len(users))
+	}
+}
+
+// A process that dies between any two writes leaves nothing that keeps an address: here after the link, before the endpoint.
+func TestHalfMade(t *testing.T) {
+	s := fresh(t)
+	n := network(t, s, Subnet{Prefix: prefix("10.7.0.0/30")})
+	lock := must(s.lockAddresses(n))
+	if err := errors.Join(s.claim(n.ID, addr("10.7.0.2"), newID()), os.WriteFile(filepath.Join(s.addressDir(n.ID), "next4"), []byte("10.7"), 0o600), lock.Unlock()); err != nil {
+		t.Fatal(err)
+	}
+	e, _ := container(t, "x")
+	if got := must(s.Attach(n, e)); got.IPv4 != addr("10.7.0.2") {
+		t.Fatal(got)
+	}
+}
+
+// Real processes killed with -9 while they attach and detach: the store stays usable and no address is lost.
+func TestKilled(t *testing.T) {
+	if dir := os.Getenv("NETNS_TEST_VICTIM"); dir != "" {
+		s := Open(filepath.Join(dir, "data"), filepath.Join(dir, "run"))
+		n := must(s.Get("n"))
+		alive := filepath.Join(dir, fmt.Sprint("alive", os.Getpid()))
+		must(disk.TryLock(alive, disk.Exclusive))
+		fmt.Println("ready")
+		for e := (Endpoint{Container: newID(), Name: "victim", Alive: alive}); ; {
+			must(s.Attach(n, e))
+			if err := s.Detach(n, e.Container); err != nil {
+				panic(err)
+			}
+		}
+	}
+	s := fresh(t)
+	n := network(t, s, Subnet{Prefix: prefix("10.7.0.0/29")})
+	dir := filepath.Dir(s.dir)
+	for round := range 30 {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$", "-test.timeout=60s")
+		cmd.Env = append(os.Environ(), "NETNS_TEST_VICTIM="+filepath.Dir(dir))
+		out := must(cmd.StdoutPipe())
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 1 + round%5 {
+			e, _ := container(t, fmt.Sprint(i))
+			must(s.Attach(n, e))
+			if err := s.Detach(n, e.Container); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	for i := range 5 { // all of its addresses are there
+		e, _ := container(t, fmt.Sprint(i))
+		must(s.Attach(n, e))
+	}
+	if len(must(s.Endpoints(n))) != 5 {
+		t.Fatal("endpoints are missing")
+	}
+}
+
+func BenchmarkAttach(b *testing.B) {
+	dir := b.TempDir()
+	s := Open(filepath.Join(dir, "data"), filepath.Join(dir, "run"))
+	n := must(s.Get(""))
+	for range 200 {
+		e, _ := container(b, "x")
+		must(s.Attach(n, e))
+	}
+	e, _ := container(b, "y")
+	for b.Loop() {
+		must(s.Attach(n, e))
+		if err := s.Detach(n, e.Container); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,272 @@
+// Package plug is the monitor's end of the cable to the switch: it finds the user's switch or starts one, asks it to connect a container, and hears when it has
+// gone. The switch itself is package netns/switch, in the engine; this one is small, since the monitor links it.
+package plug
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/netns"
+	"github.com/skiff-containers/skiff/run/fork"
+	"github.com/skiff-containers/skiff/run/stage"
+	"github.com/skiff-containers/skiff/storage/disk"
+)
+
+// Dir is the switch's directory in the runtime directory: pid and alive announce it as a member of the user namespace, sock is where it is asked.
+func Dir(run string) string { return filepath.Join(run, "switch") }
+
+// Files of Dir.
+const (
+	Alive = "alive"
+	Pid   = "pid"
+	Sock  = "sock"
+)
+
+// Operations of a Request.
+const (
+	OpAttach  = "attach"  // connect a container; the connection's end disconnects it
+	OpConnect = "connect" // one more network for a container that was attached on this connection
+	OpDetach  = "detach"  // one network less
+)
+
+// Request is what a monitor asks. With OpAttach come the container's network namespace and, when there was another switch before, that one's.
+type Request struct {
+	Op        string       `json:"op"`
+	Container string       `json:"container"`
+	Places    []Place      `json:"places,omitzero"`
+	Ports     []Port       `json:"ports,omitzero"`
+	Network   string       `json:"network,omitzero"`  // of OpDetach: the id
+	Loopback  []netip.Addr `json:"loopback,omitzero"` // the container's addresses that may reach the host's loopback
+}
+
+// Place is one network that a container is on.
+type Place struct {
+	Network  netns.Network  `json:"network"`
+	Endpoint netns.Endpoint `json:"endpoint"`
+	Default  bool           `json:"default,omitzero"` // its gateway is the default route
+	DNS      []string       `json:"dns,omitzero"`     // resolvers of the container's own; none are the host's
+}
+
+// Port is one published port.
+type Port struct {
+	IP        netip.Addr `json:"ip,omitzero"`       // of the host; invalid is all of them
+	Host      uint16     `json:"host"`              // 0 in a request is any free one
+	HostEnd   uint16     `json:"host_end,omitzero"` // the last of a range to choose from, which begins with Host
+	Container uint16     `json:"container"`
+	Protocol  string     `json:"protocol"` // tcp or udp
+}
+
+// Reply is the switch's answer: with OpAttach its own network namespace comes with it.
+type Reply struct {
+	Error string `json:"error,omitzero"`
+	Hint  string `json:"hint,omitzero"`
+	Ports []Port `json:"ports,omitzero"` // as they were published
+}
+
+// Cable is a connection to the switch. The container that was attached on it stays so for as long as it is open.
+type Cable struct {
+	conn  *stage.Conn
+	space *os.File // the switch's network namespace
+}
+
+// Options of Connect.
+type Options struct {
+	Data, Run string   // record.Store's
+	Engine    string   // the program that is the switch
+	Space     *os.File // the network namespace of a switch before, to be taken over; may be nil
+}
+
+// patience is how long a switch may take to start.
+const patience = 20 * time.Second
+
+// Connect finds the user's switch, or starts it. It runs in a monitor, inside the user namespace.
+func Connect(o Options) (*Cable, error) {
+	sock := filepath.Join(Dir(o.Run), Sock)
+	if conn, err := stage.Dial(sock); err == nil {
+		return &Cable{conn: conn}, nil
+	}
+	if err := os.MkdirAll(Dir(o.Run), 0o700); err != nil {
+		return nil, fmt.Errorf("cannot start the network switch: %w", err)
+	}
+	lock, err := disk.WaitLock(filepath.Join(Dir(o.Run), "starting"), disk.Exclusive, nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start the network switch: %w", err)
+	}
+	defer lock.Unlock()
+	if conn, err := stage.Dial(sock); err == nil {
+		return &Cable{conn: conn}, nil // somebody else was faster
+	}
+	if err := start(o); err != nil {
+		return nil, err
+	}
+	conn, err := stage.Dial(sock)
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach the network switch: %w", err)
+	}
+	return &Cable{conn: conn}, nil
+}
+
+// start starts a switch and waits until it says that it is ready: descriptor 3 is where it says so, 4 the namespace to take over.
+func start(o Options) error {
+	const what = "cannot start the network switch: %w"
+	channel, err := fork.NewChannel()
+	if err != nil {
+		return fmt.Errorf(what, err)
+	}
+	var ready [2]int
+	if err := unix.Pipe2(ready[:], unix.O_CLOEXEC); err != nil {
+		channel.Close()
+		return fmt.Errorf(what, err)
+	}
+	said := os.NewFile(uintptr(ready[0]), "ready")
+	defer said.Close()
+	defer unix.Close(ready[1])
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		channel.Close()
+		return fmt.Errorf(what, err)
+	}
+	defer null.Close()
+	from := []int{int(null.Fd()), int(null.Fd()), int(null.Fd()), ready[1]}
+	if o.Space != nil {
+		from = append(from, int(o.Space.Fd()))
+	}
+	p := &fork.Program{}
+	p.Call("make a session", unix.SYS_SETSID)
+	p.Call("make a mount namespace", unix.SYS_UNSHARE, fork.Int(unix.CLONE_NEWNS))
+	// Above the numbers to be filled, so that no dup3 overwrites a source.
+	const above = 20
+	for i, fd := range from {
+		p.Call("pass a descriptor", unix.SYS_DUP3, fork.Int(fd), fork.Int(above+i), fork.Int(0))
+	}
+	for i := range from {
+		p.Call("pass a descriptor", unix.SYS_DUP3, fork.Int(above+i), fork.Int(i), fork.Int(0))
+	}
+	p.Call("close descriptors", unix.SYS_CLOSE_RANGE, fork.Int(len(from)), fork.Int(uint32(0xffffffff)), fork.Int(unix.CLOSE_RANGE_CLOEXEC))
+	args := []string{stage.Switch, o.Data, o.Run}
+	if o.Space != nil {
+		args = append(args, "adopt")
+	}
+	p.Call("execute "+o.Engine, unix.SYS_EXECVE, p.Str(o.Engine), p.Strings(args), p.Strings(environment()))
+	child, err := fork.Start(p, channel, fork.Options{})
+	if err != nil {
+		return fmt.Errorf(what, err)
+	}
+	defer child.Channel.Close()
+	defer child.PidFD.Close()
+	if _, err := child.Report(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf(what, err)
+	}
+	unix.Close(ready[1])
+	ready[1] = -1
+	poll := []unix.PollFd{{Fd: int32(ready[0]), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(poll, int(patience.Milliseconds()))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			return fmt.Errorf("cannot start the network switch: it says nothing after %s", patience)
+		}
+		break
+	}
+	text, err := io.ReadAll(said)
+	switch {
+	case err != nil:
+		return fmt.Errorf(what, err)
+	case len(text) == 0:
+		return errors.New("cannot start the network switch: it ended before it was ready")
+	case string(text) != Ready:
+		return errors.New("cannot start the network switch: " + string(text))
+	}
+	return nil
+}
+
+// Ready is what a switch says when it is; anything else is why it is not.
+const Ready = "ready"
+
+// environment is the switch's: a monitor's has settings that are for monitors.
+func environment() []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "TMPDIR", GraceVariable} {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+// GraceVariable names how long a switch outlives its last container, as a Go duration.
+const GraceVariable = "SKIFF_SWITCH_GRACE"
+
+// Attach connects the container whose network namespace is space. It returns its published ports.
+func (c *Cable) Attach(r Request, space *os.File) ([]Port, error) {
+	r.Op = OpAttach
+	return c.ask(r, space)
+}
+
+// Ask asks for a change of a container that is attached.
+func (c *Cable) Ask(r Request) error {
+	_, err := c.ask(r)
+	return err
+}
+
+func (c *Cable) ask(r Request, files ...*os.File) ([]Port, error) {
+	if err := c.conn.Send(r, files...); err != nil {
+		return nil, fmt.Errorf("cannot ask the network switch: %w", err)
+	}
+	var reply Reply
+	got, err := c.conn.Receive(&reply)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	for i, f := range got {
+		if i == 0 && c.space == nil {
+			c.space = f
+		} else {
+			f.Close()
+		}
+	}
+	if reply.Error != "" {
+		return nil, &Refusal{reply.Error, reply.Hint}
+	}
+	return reply.Ports, nil
+}
+
+// ErrGone says that the switch ended before it answered.
+var ErrGone = errors.New("the network switch has gone")
+
+// Refusal is the switch's no.
+type Refusal struct{ Text, Hint string }
+
+func (r *Refusal) Error() string { return r.Text }
+
+// HintText is what the user can do.
+func (r *Refusal) HintText() string { return r.Hint }
+
+// Gone blocks until the switch has gone, or the cable is closed.
+func (c *Cable) Gone() {
+	var reply Reply
+	for {
+		files, err := c.conn.Receive(&reply)
+		for _, f := range files {
+			f.Close()
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Space is the switch's network namespace: kept open it outlives the switch, with its bridges and the containers' cables in it.
+func (c *Cable) Space() *os.File { return c.space }
+
+// Close pulls the cable out: the container is disconnected. The namespace stays open.
+func (c *Cable) Close() error { return c.conn.Close() }

@@ -1,0 +1,188 @@
+package netswitch
+
+// Bridges, and the cables from them to containers.
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/netns"
+	"github.com/skiff-containers/skiff/netns/plug"
+	"github.com/skiff-containers/skiff/netns/switch/uplink"
+)
+
+// Names of bridges say what may pass them: the rules go by prefix. A name of an interface has 15 bytes.
+const (
+	bridgePrefix   = "br-"
+	internalPrefix = "bi-"
+)
+
+// bridge is one network's.
+type bridge struct {
+	network netns.Network
+	name    string
+	index   int
+	mtu     int
+	names   *names // its name server
+	users   int
+}
+
+// enterBridge returns a network's bridge, made when it is not there; leaveBridge must follow.
+func (h *hub) enterBridge(n netns.Network) (*bridge, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b := h.bridges[n.ID]
+	if b == nil {
+		var err error
+		if b, err = h.makeBridge(n); err != nil {
+			return nil, fmt.Errorf("cannot make the bridge of network %s: %w", n.Name, err)
+		}
+		h.bridges[n.ID] = b
+	}
+	b.users++
+	return b, nil
+}
+
+func (h *hub) leaveBridge(b *bridge) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if b.users--; b.users > 0 {
+		return
+	}
+	delete(h.bridges, b.network.ID)
+	b.names.close()
+	if l, err := h.space.link.LinkByIndex(b.index); err == nil {
+		_ = h.space.link.LinkDel(l) // empty; another one of this name takes it over
+	}
+}
+
+func (h *hub) makeBridge(n netns.Network) (*bridge, error) {
+	b := &bridge{network: n, name: bridgePrefix + n.ID[:11], mtu: n.MTU()}
+	if n.Internal {
+		b.name = internalPrefix + n.ID[:11]
+	}
+	if b.mtu == 0 {
+		b.mtu = uplink.MTU
+	}
+	link := h.space.link
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = b.name, b.mtu
+	if err := link.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, err
+	}
+	l, err := link.LinkByName(b.name)
+	if err != nil {
+		return nil, err
+	}
+	b.index = l.Attrs().Index
+	for _, s := range n.Subnets {
+		if err := h.space.address(link, l, netip.PrefixFrom(s.Gateway, s.Prefix.Bits())); err != nil {
+			return nil, fmt.Errorf("cannot give it the address %s: %w", s.Gateway, err)
+		}
+	}
+	if err := link.LinkSetUp(l); err != nil {
+		return nil, err
+	}
+	b.names, err = h.serveNames(n)
+	return b, err
+}
+
+// cable is a veth pair from a bridge to a container.
+type cable struct {
+	bridge *bridge
+	place  plug.Place
+	index  int // of our end
+}
+
+// plugIn connects a container's network namespace with a bridge: the pair's other end gets the endpoint's interface name, address and routes.
+func (h *hub) plugIn(b *bridge, p plug.Place, container *os.File) (*cable, error) {
+	inside, err := handleIn(container)
+	if err != nil {
+		return nil, err
+	}
+	defer inside.Close()
+	name := p.Endpoint.Iface
+	hardware, err := net.ParseMAC(p.Endpoint.MAC)
+	if err != nil {
+		return nil, err
+	}
+	if old, err := inside.LinkByName(name); err == nil && old.Type() == "veth" {
+		if err := inside.LinkDel(old); err != nil { // of a switch that was killed
+			return nil, fmt.Errorf("cannot replace %s: %w", name, err)
+		}
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.MasterIndex = "v"+p.Endpoint.ID[:13], b.mtu, b.index
+	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: name, PeerHardwareAddr: hardware, PeerNamespace: netlink.NsFd(container.Fd())}
+	if err := h.space.link.LinkAdd(pair); err != nil {
+		return nil, fmt.Errorf("cannot make the cable: %w", err)
+	}
+	l, err := h.space.link.LinkByName(attrs.Name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the cable: %w", err)
+	}
+	c := &cable{bridge: b, place: p, index: l.Attrs().Index}
+	if err := h.dress(l, b, p, inside); err != nil {
+		return nil, errors.Join(err, h.space.link.LinkDel(l))
+	}
+	return c, nil
+}
+
+// dress configures both ends of a pair.
+func (h *hub) dress(l netlink.Link, b *bridge, p plug.Place, inside *netlink.Handle) error {
+	e := p.Endpoint
+	if b.network.Isolated() {
+		if err := h.space.link.LinkSetIsolated(l, true); err != nil {
+			return fmt.Errorf("cannot isolate the container from its neighbours: %w", err)
+		}
+	}
+	if err := h.space.guard(l.Attrs().Name, e); err != nil {
+		return err
+	}
+	if err := h.space.link.LinkSetUp(l); err != nil {
+		return fmt.Errorf("cannot bring up the cable: %w", err)
+	}
+	peer, err := inside.LinkByName(e.Iface)
+	if err != nil {
+		return fmt.Errorf("cannot find %s in the container: %w", e.Iface, err)
+	}
+	for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
+		if s, ok := b.network.SubnetOf(a); a.IsValid() && ok {
+			if err := h.space.address(inside, peer, netip.PrefixFrom(a, s.Prefix.Bits())); err != nil {
+				return fmt.Errorf("cannot give the container the address %s: %w", a, err)
+			}
+		}
+	}
+	if err := inside.LinkSetUp(peer); err != nil {
+		return fmt.Errorf("cannot bring up %s in the container: %w", e.Iface, err)
+	}
+	if !p.Default || b.network.Internal {
+		return nil
+	}
+	for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
+		s, ok := b.network.SubnetOf(a)
+		if !a.IsValid() || !ok {
+			continue
+		}
+		r := &netlink.Route{LinkIndex: peer.Attrs().Index, Gw: s.Gateway.AsSlice(), Dst: everything(a)}
+		if err := inside.RouteReplace(r); err != nil {
+			return fmt.Errorf("cannot set the container's default route: %w", err)
+		}
+	}
+	return nil
+}
+
+// unplug removes a cable. One whose container has gone went with it.
+func (h *hub) unplug(c *cable) {
+	if l, err := h.space.link.LinkByIndex(c.index); err == nil {
+		h.space.unguard(l.Attrs().Name, c.place.Endpoint)
+		_ = h.space.link.LinkDel(l) // it may be going by itself
+	}
+	h.leaveBridge(c.bridge)
+}

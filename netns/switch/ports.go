@@ -1,0 +1,311 @@
+package netswitch
+
+// Published ports: a listener on the host, and from each client a connection to the container that has the client's own address.
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/netns/plug"
+	"github.com/skiff-containers/skiff/netns/switch/uplink"
+)
+
+// publication is one published port.
+type publication struct {
+	port   plug.Port
+	listen interface{ Close() error }
+
+	mu     sync.Mutex
+	closed bool
+	open   map[net.Conn]struct{} // clients
+}
+
+// refused is an error with what the user can do.
+type refused struct{ text, hint string }
+
+func (r *refused) Error() string    { return r.text }
+func (r *refused) HintText() string { return r.hint }
+
+// publish opens a port on the host.
+func (g *guest) publish(p plug.Port) (*publication, error) {
+	if !g.address(netip.IPv4Unspecified()).IsValid() {
+		return nil, errors.New("cannot publish ports: the container has no address")
+	}
+	out := &publication{port: p, open: map[net.Conn]struct{}{}}
+	at := net.JoinHostPort("", fmt.Sprint(p.Host))
+	if p.IP.IsValid() && !p.IP.IsUnspecified() {
+		at = netip.AddrPortFrom(p.IP, p.Host).String()
+	} else if p.IP.IsValid() && p.IP.Is4() {
+		at = fmt.Sprintf("0.0.0.0:%d", p.Host)
+	}
+	switch p.Protocol {
+	case "tcp":
+		l, err := net.Listen("tcp", at) //nolint:noctx // binding does not block
+		if err != nil {
+			return nil, explainBind(p, err)
+		}
+		out.listen, out.port.Host = l, uint16(l.Addr().(*net.TCPAddr).Port)
+		go out.acceptTCP(g, l)
+	case "udp":
+		c, err := net.ListenPacket("udp", at) //nolint:noctx // likewise
+		if err != nil {
+			return nil, explainBind(p, err)
+		}
+		out.listen, out.port.Host = c, uint16(c.LocalAddr().(*net.UDPAddr).Port)
+		go out.relayUDP(g, c.(*net.UDPConn))
+	default:
+		return nil, fmt.Errorf("cannot publish a port of protocol %q: it is tcp or udp", p.Protocol)
+	}
+	return out, nil
+}
+
+// explainBind says why a port of the host cannot be had.
+func explainBind(p plug.Port, err error) error {
+	what := fmt.Sprintf("cannot publish port %d/%s", p.Host, p.Protocol)
+	if p.IP.IsValid() {
+		what = fmt.Sprintf("cannot publish port %s/%s", netip.AddrPortFrom(p.IP, p.Host), p.Protocol)
+	}
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return &refused{what + ": it is in use on the host", "choose another one, or end what listens on it (`ss -lnp`)"}
+	case errors.Is(err, unix.EACCES):
+		return &refused{what + ": ports below 1024 are for root", fmt.Sprintf("publish a higher one, or let users have it: `sudo sysctl net.ipv4.ip_unprivileged_port_start=%d`", p.Host)}
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return &refused{what + ": the host does not have that address", "see `ip address`"}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func (p *publication) close() {
+	_ = p.listen.Close() // the accepting goroutine hears of it
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for c := range p.open {
+		_ = c.Close() // the container has gone
+	}
+}
+
+func (p *publication) hold(c net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.open[c] = struct{}{}
+	}
+	return !p.closed
+}
+
+func (p *publication) release(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, c)
+}
+
+func (p *publication) acceptTCP(g *guest, l net.Listener) {
+	for {
+		client, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // out of descriptors, mostly: they come back with connections that end
+			continue
+		}
+		go func() {
+			if !p.hold(client) {
+				_ = client.Close() // too late
+				return
+			}
+			defer p.release(client)
+			c, err := p.dial(g, client.RemoteAddr())
+			if err != nil {
+				_ = client.(*net.TCPConn).SetLinger(0) // the client sees a reset, as from a host where nobody listens
+				_ = client.Close()                     // likewise
+				return
+			}
+			uplink.Join(client.(*net.TCPConn), c)
+		}()
+	}
+}
+
+// connectTimeout is how long a container may take to accept.
+const connectTimeout = 10 * time.Second
+
+// dial connects to the container from inside the switch's namespace: with the client's own address and port, or from the bridge when the client is the host itself by its
+// loopback, which no other machine may claim to be.
+func (p *publication) dial(g *guest, from net.Addr) (*net.TCPConn, error) {
+	client := from.(*net.TCPAddr).AddrPort()
+	client = netip.AddrPortFrom(client.Addr().Unmap().WithZone(""), client.Port())
+	to := netip.AddrPortFrom(g.address(client.Addr()), p.port.Container)
+	own := client.Addr().IsLoopback() || client.Addr().IsLinkLocalUnicast() || client.Addr().Is4() != to.Addr().Is4()
+	if !own {
+		c, err := g.hub.space.dial(to, client)
+		if !errors.Is(err, unix.EADDRINUSE) && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return c, err
+		}
+		// The client has the same port open to another published port of this container.
+		return g.hub.space.dial(to, netip.AddrPortFrom(client.Addr(), 0))
+	}
+	return g.hub.space.dial(to, netip.AddrPort{})
+}
+
+// dial makes a TCP connection from inside, with from as its own address when that is valid (IP_TRANSPARENT, ip(7)).
+func (s *space) dial(to, from netip.AddrPort) (*net.TCPConn, error) {
+	fd := -1
+	err := s.do(func() (err error) {
+		family := unix.AF_INET
+		if to.Addr().Is6() {
+			family = unix.AF_INET6
+		}
+		fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if from.IsValid() {
+		level, option := unix.SOL_IP, unix.IP_TRANSPARENT
+		if to.Addr().Is6() {
+			level, option = unix.SOL_IPV6, unix.IPV6_TRANSPARENT
+		}
+		err = errors.Join(unix.SetsockoptInt(fd, level, option, 1), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, ownMark),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+		if err == nil {
+			err = unix.Bind(fd, sockaddr(from))
+		}
+	}
+	if err == nil {
+		if err = unix.Connect(fd, sockaddr(to)); errors.Is(err, unix.EINPROGRESS) {
+			err = nil
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return connected(fd)
+}
+
+// connected waits for a connection that is being made.
+func connected(fd int) (*net.TCPConn, error) {
+	f := os.NewFile(uintptr(fd), "container")
+	defer f.Close()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	if err := f.SetWriteDeadline(time.Now().Add(connectTimeout)); err != nil {
+		return nil, err
+	}
+	var result error
+	first := true
+	err = raw.Write(func(fd uintptr) bool {
+		if first {
+			first = false
+			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+			if n, err := unix.Poll(poll, 0); n == 0 && err == nil {
+				return false // not yet: come back when it is writable
+			}
+		}
+		code, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		if err == nil && code != 0 {
+			err = unix.Errno(code)
+		}
+		result = err
+		return true
+	})
+	if err == nil {
+		err = result
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}
+
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+}
+
+// idleClient is how long a UDP client without datagrams is remembered.
+const idleClient = 180 * time.Second
+
+// relayUDP passes datagrams between clients and the container, through the stack, which can speak with any address.
+func (p *publication) relayUDP(g *guest, l *net.UDPConn) {
+	buf := make([]byte, 65507)
+	var mu sync.Mutex
+	flows := map[netip.AddrPort]net.Conn{}
+	for {
+		n, client, err := l.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				break
+			}
+			continue // an answer to something that we sent
+		}
+		mu.Lock()
+		flow := flows[client]
+		mu.Unlock()
+		if flow == nil {
+			from := netip.AddrPortFrom(client.Addr().Unmap().WithZone(""), client.Port())
+			to := netip.AddrPortFrom(g.address(from.Addr()), p.port.Container)
+			if flow, err = g.hub.uplink.DialUDP(from, to); err != nil || !p.hold(flow) {
+				continue // like any datagram that is lost
+			}
+			mu.Lock()
+			flows[client] = flow
+			mu.Unlock()
+			go func() {
+				answer(l, client, flow)
+				mu.Lock()
+				delete(flows, client)
+				mu.Unlock()
+				p.release(flow)
+				_ = flow.Close() // it is over
+			}()
+		}
+		_, _ = flow.Write(buf[:n]) // likewise
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, f := range flows {
+		_ = f.Close() // its goroutine ends
+	}
+}
+
+// answer sends what the container answers back to the client, until neither said anything for a while.
+func answer(l *net.UDPConn, client netip.AddrPort, flow net.Conn) {
+	buf := make([]byte, 65507)
+	for {
+		if err := flow.SetReadDeadline(time.Now().Add(idleClient)); err != nil {
+			return
+		}
+		n, err := flow.Read(buf)
+		if err != nil {
+			var op net.Error
+			if errors.As(err, &op) && op.Timeout() || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if n == 0 {
+				return
+			}
+		}
+		if _, err := l.WriteToUDPAddrPort(buf[:n], client); err != nil {
+			return
+		}
+	}
+}

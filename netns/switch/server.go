@@ -1,0 +1,164 @@
+package netswitch
+
+// What monitors ask for: one connection per container.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/skiff-containers/skiff/netns/plug"
+	"github.com/skiff-containers/skiff/run/stage"
+)
+
+// guest is a container that is connected.
+type guest struct {
+	hub       *hub
+	container *os.File // its network namespace
+	cables    []*cable
+	ports     []*publication
+	loopback  []netip.Addr
+}
+
+// serve does what is asked on a connection, and takes everything back when it ends.
+func (h *hub) serve(_ context.Context, conn *stage.Conn) {
+	defer conn.Close()
+	g := &guest{hub: h}
+	defer g.leave()
+	for {
+		var r plug.Request
+		files, err := conn.Receive(&r)
+		if err != nil {
+			return
+		}
+		reply, back := g.answer(r, files)
+		if err := conn.Send(reply, back...); err != nil {
+			return
+		}
+	}
+}
+
+// answer does one request. The files are ours.
+func (g *guest) answer(r plug.Request, files []*os.File) (plug.Reply, []*os.File) {
+	var ports []plug.Port
+	var err error
+	keep := false
+	switch r.Op {
+	case plug.OpAttach:
+		if len(files) == 0 || g.container != nil {
+			err = errors.New("cannot connect: no network namespace, or the second one")
+			break
+		}
+		keep = true
+		g.container = files[0]
+		ports, err = g.attach(r)
+	case plug.OpConnect:
+		err = g.connect(r.Places)
+	case plug.OpDetach:
+		err = g.disconnect(r.Network)
+	default:
+		err = fmt.Errorf("cannot do %q here", r.Op)
+	}
+	for i, f := range files {
+		if !keep || i > 0 {
+			f.Close()
+		}
+	}
+	if err != nil {
+		reply := plug.Reply{Error: err.Error()}
+		var hint interface{ HintText() string }
+		if errors.As(err, &hint) {
+			reply.Hint = hint.HintText()
+		}
+		return reply, nil
+	}
+	return plug.Reply{Ports: ports}, []*os.File{g.hub.space.file}
+}
+
+// attach connects a container with its networks and publishes its ports: all or nothing.
+func (g *guest) attach(r plug.Request) ([]plug.Port, error) {
+	if err := g.connect(r.Places); err != nil {
+		return nil, err
+	}
+	if err := g.hub.space.allowLoopback(r.Loopback, true); err != nil {
+		return nil, err
+	}
+	g.loopback = r.Loopback
+	var done []plug.Port
+	for _, p := range r.Ports {
+		published, err := g.publish(p)
+		if err != nil {
+			g.unpublish()
+			return nil, err
+		}
+		g.ports = append(g.ports, published)
+		done = append(done, published.port)
+	}
+	return done, nil
+}
+
+func (g *guest) connect(places []plug.Place) error {
+	if g.container == nil {
+		return errors.New("cannot connect: the container is not known")
+	}
+	for _, p := range places {
+		b, err := g.hub.enterBridge(p.Network)
+		if err != nil {
+			return err
+		}
+		c, err := g.hub.plugIn(b, p, g.container)
+		if err != nil {
+			g.hub.leaveBridge(b)
+			return fmt.Errorf("cannot connect to network %s: %w", p.Network.Name, err)
+		}
+		g.cables = append(g.cables, c)
+	}
+	return nil
+}
+
+func (g *guest) disconnect(network string) error {
+	for i, c := range g.cables {
+		if c.bridge.network.ID == network {
+			g.cables = append(g.cables[:i], g.cables[i+1:]...)
+			g.hub.unplug(c)
+			return nil
+		}
+	}
+	return errors.New("cannot disconnect: the container is not on that network")
+}
+
+// leave takes everything back: the container has ended, or its monitor has.
+func (g *guest) leave() {
+	g.unpublish()
+	_ = g.hub.space.allowLoopback(g.loopback, false) // an address less that is not there
+	for _, c := range g.cables {
+		g.hub.unplug(c)
+	}
+	if g.container != nil {
+		g.container.Close()
+	}
+}
+
+// address is where the container is reached by published ports: on the network of its default route, else on the first one.
+func (g *guest) address(like netip.Addr) netip.Addr {
+	var found netip.Addr
+	for _, c := range g.cables {
+		a := c.place.Endpoint.IPv4
+		if like.Is6() && !like.Is4In6() && c.place.Endpoint.IPv6.IsValid() {
+			a = c.place.Endpoint.IPv6
+		}
+		if a.IsValid() && (c.place.Default || !found.IsValid()) {
+			found = a
+		}
+	}
+	return found
+}
+
+func (g *guest) unpublish() {
+	for _, p := range g.ports {
+		p.close()
+	}
+	g.ports = nil
+}

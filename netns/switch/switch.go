@@ -1,0 +1,221 @@
+// Package netswitch is the process that serves a user's bridge networks: one Linux bridge per network in a network namespace of its own, a veth pair to each
+// container, masquerading and isolation by nftables, names, published ports, and the way out through the user-mode uplink. It starts with the first container that
+// needs it and goes soon after the last. What is known of networks and addresses is in files (package netns); what a container has, its monitor asks for again
+// when the switch was killed, so nothing is lost with it.
+//
+// It is a life of the engine, a member of the user's user namespace; its own network namespace is the host's, where its sockets towards the world are.
+package netswitch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/netns"
+	"github.com/skiff-containers/skiff/netns/plug"
+	"github.com/skiff-containers/skiff/netns/switch/uplink"
+	"github.com/skiff-containers/skiff/run/stage"
+	"github.com/skiff-containers/skiff/run/userns"
+	"github.com/skiff-containers/skiff/storage/disk"
+)
+
+// Descriptors that a switch is started with.
+const (
+	readyFD = 3
+	spaceFD = 4
+)
+
+// grace is how long a switch outlives its last container, unless plug.GraceVariable says otherwise: the next one often comes soon.
+const grace = 5 * time.Second
+
+// hub is the running switch.
+type hub struct {
+	alive  *disk.Lock // says that there is a switch, and that it is a member of the user namespace
+	store  *netns.Store
+	space  *space
+	uplink *uplink.Uplink
+
+	mu      sync.Mutex
+	members int         // open cables
+	leave   *time.Timer // runs while there are none
+	bridges map[string]*bridge
+	gone    chan struct{}
+}
+
+// Main is the life of a process whose argv[0] is stage.Switch: args are the data directory, the runtime directory, and "adopt" when descriptor 4 is the network
+// namespace of a switch that was killed. It says on descriptor 3 that it is ready, or why not. It returns the process's exit status.
+func Main(args []string) int {
+	ready := os.NewFile(readyFD, "ready")
+	unix.CloseOnExec(readyFD)
+	debug.SetGCPercent(50)
+	setName("skiff-switch")
+	signal.Ignore(unix.SIGHUP, unix.SIGPIPE, unix.SIGINT)
+	h, listener, err := open(args)
+	text := plug.Ready
+	if err != nil {
+		text = err.Error()
+	}
+	_, writeErr := ready.WriteString(text)
+	if err = errors.Join(err, writeErr, ready.Close()); err != nil {
+		return 125
+	}
+	go h.accept(listener)
+	<-h.gone
+	return 0
+}
+
+// setName is what ps(1) shows.
+func setName(name string) {
+	b := append([]byte(name), 0)
+	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&b[0])), 0, 0, 0) // cosmetic
+}
+
+// open sets everything up.
+func open(args []string) (*hub, *stage.Listener, error) {
+	if len(args) < 2 {
+		return nil, nil, errors.New("skiff-switch is started by skiff itself")
+	}
+	data, run := args[0], args[1]
+	dir := plug.Dir(run)
+	alive, err := disk.TryLock(filepath.Join(dir, plug.Alive), disk.Exclusive)
+	if err != nil {
+		return nil, nil, err
+	}
+	leaveMounts(data)
+	var adopted *os.File
+	if len(args) > 2 {
+		unix.CloseOnExec(spaceFD)
+		adopted = os.NewFile(spaceFD, "network namespace")
+	}
+	sp, err := newSpace(adopted)
+	if err != nil {
+		return nil, nil, err
+	}
+	h := &hub{alive: alive, store: netns.Open(data, run), space: sp, bridges: map[string]*bridge{}, gone: make(chan struct{})}
+	if err := h.setUp(); err != nil {
+		return nil, nil, err
+	}
+	if err := announce(dir); err != nil {
+		return nil, nil, err
+	}
+	listener, err := stage.Listen(filepath.Join(dir, plug.Sock))
+	if err != nil {
+		return nil, nil, err
+	}
+	h.leave = time.AfterFunc(h.patience(), h.quit)
+	return h, listener, nil
+}
+
+// announce makes the process findable as a member of the user namespace (run/userns).
+func announce(dir string) error {
+	ns, err := userns.Own()
+	if err != nil {
+		return err
+	}
+	return disk.WriteFile(filepath.Join(dir, plug.Pid), fmt.Appendf(nil, `{"pid":%d,"userns":%d}`, os.Getpid(), ns), 0o600, disk.Volatile)
+}
+
+// leaveMounts unmounts what the monitor that started us had mounted: a switch outlives it.
+func leaveMounts(data string) {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], data+"/") {
+			_ = unix.Unmount(f[4], unix.MNT_DETACH) // with another one below it
+		}
+	}
+}
+
+// setUp makes the namespace's furniture: forwarding, the uplink, the rules.
+func (h *hub) setUp() error {
+	var device *os.File
+	err := h.space.do(func() (err error) {
+		for file, value := range map[string]string{
+			"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1",
+			// Containers' addresses come in over bridges only, and the rules below say which; reverse path filters would drop marked answers.
+			"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0", "ipv4/conf/all/route_localnet": "0",
+			// What a bridge forwards is the bridge's business, also where the module br_netfilter is loaded: the rules are about what is routed.
+			"bridge/bridge-nf-call-iptables": "0", "bridge/bridge-nf-call-ip6tables": "0", "bridge/bridge-nf-call-arptables": "0",
+		} {
+			if err := sysctl(file, value); err != nil && !errors.Is(err, os.ErrNotExist) { // without IPv6 there is none of its files
+				return err
+			}
+		}
+		if err := h.space.loopback(); err != nil {
+			return err
+		}
+		device, err = uplink.Device(uplinkName)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := h.space.addUplink(); err != nil {
+		return errors.Join(err, device.Close())
+	}
+	if err := h.space.rules(); err != nil {
+		return errors.Join(err, device.Close())
+	}
+	h.uplink, err = uplink.Start(device)
+	return err
+}
+
+// patience is how long the switch stays without containers.
+func (h *hub) patience() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv(plug.GraceVariable)); err == nil && d >= 0 {
+		return d
+	}
+	return grace
+}
+
+// enter and exit count open cables.
+func (h *hub) enter() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.members == 0 && !h.leave.Stop() {
+		return false // leaving already
+	}
+	h.members++
+	return true
+}
+
+func (h *hub) exit() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.members--; h.members == 0 {
+		h.leave.Reset(h.patience())
+	}
+}
+
+// quit ends the process. Whoever comes meanwhile is refused and starts another one, which waits for our lock.
+func (h *hub) quit() { close(h.gone) }
+
+// accept takes cables.
+func (h *hub) accept(l *stage.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		if !h.enter() {
+			conn.Close()
+			continue
+		}
+		go func() {
+			defer h.exit()
+			h.serve(context.Background(), conn)
+		}()
+	}
+}

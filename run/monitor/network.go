@@ -1,0 +1,281 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/skiff-containers/skiff/netns"
+	"github.com/skiff-containers/skiff/netns/plug"
+	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/storage/record"
+)
+
+// network is a container's place on networks that the switch serves.
+type network struct {
+	store   *netns.Store
+	options plug.Options
+	request plug.Request
+	found   chan error // the switch was found, or started; received once
+	cable   *plug.Cable
+	space   *os.File // the container's network namespace
+	over    chan struct{}
+}
+
+// openNetwork takes the container's addresses, and finds or starts the switch meanwhile. Nil without networks.
+func (m *monitor) openNetwork() (*network, error) {
+	c := &m.record.Config
+	if !c.Bridged() {
+		return nil, nil
+	}
+	n := &network{
+		store:   netns.Open(m.store.Data, m.store.Run),
+		options: plug.Options{Data: m.store.Data, Run: m.store.Run, Engine: m.engine},
+		found:   make(chan error, 1), over: make(chan struct{}),
+	}
+	go func() {
+		cable, err := plug.Connect(n.options)
+		n.cable = cable
+		n.found <- err
+	}()
+	n.request = plug.Request{Container: m.record.ID}
+	places := c.Places
+	if len(places) == 0 {
+		places = []config.Place{{Network: netns.Bridge}}
+	}
+	for i, p := range places {
+		place, err := m.take(n.store, p, i)
+		if err != nil {
+			return n, err
+		}
+		n.request.Places = append(n.request.Places, place)
+	}
+	n.request.Places[defaultPlace(places)].Default = true
+	var err error
+	if n.request.Ports, err = ports(c.Ports); err != nil {
+		return n, err
+	}
+	for _, h := range c.AddHost {
+		if h.IP == hostGateway {
+			for _, p := range n.request.Places {
+				n.request.Loopback = append(n.request.Loopback, addresses(p.Endpoint)...)
+			}
+			break
+		}
+	}
+	return n, nil
+}
+
+// hostGateway is the word of --add-host for the host itself; the address behind it is the uplink's (netns/switch/uplink), which ends at the host's loopback.
+const (
+	hostGateway        = "host-gateway"
+	hostGatewayAddress = "198.18.255.1"
+)
+
+func addresses(e netns.Endpoint) (all []netip.Addr) {
+	for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
+		if a.IsValid() {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// defaultPlace is whose gateway is the default route.
+func defaultPlace(places []config.Place) int {
+	best := 0
+	for i, p := range places {
+		if p.Priority > places[best].Priority {
+			best = i
+		}
+	}
+	return best
+}
+
+// take gets the container its place on one network; i counts its interfaces.
+func (m *monitor) take(store *netns.Store, p config.Place, i int) (plug.Place, error) {
+	var place plug.Place
+	n, err := store.Get(p.Network)
+	if err != nil {
+		return place, err
+	}
+	e := netns.Endpoint{
+		Container: m.record.ID, Name: m.record.Name, Aliases: p.Aliases, MAC: p.MAC, Priority: p.Priority, Iface: n.InterfacePrefix() + strconv.Itoa(i),
+		Alive: filepath.Join(m.store.RunDir(m.record.ID), record.AliveFile), Links: map[string]string{},
+	}
+	for _, v := range []struct {
+		text string
+		to   *netip.Addr
+	}{{p.IPv4, &e.IPv4}, {p.IPv6, &e.IPv6}} {
+		if v.text != "" {
+			if *v.to, err = netip.ParseAddr(v.text); err != nil {
+				return place, fmt.Errorf("cannot use address %q: %w", v.text, err)
+			}
+		}
+	}
+	for _, l := range p.Links {
+		name, alias, ok := strings.Cut(l, ":")
+		if !ok {
+			alias = name
+		}
+		other, err := m.store.Find(name)
+		if err != nil {
+			return place, fmt.Errorf("cannot link: %w", err)
+		}
+		e.Links[alias] = other.ID
+	}
+	got, err := store.Attach(n, e)
+	if err != nil {
+		return place, err
+	}
+	return plug.Place{Network: *n, Endpoint: *got, DNS: m.record.Config.DNS}, nil
+}
+
+// ports are the published ports, one by one.
+func ports(list []config.Port) ([]plug.Port, error) {
+	var all []plug.Port
+	for _, p := range list {
+		var ip netip.Addr
+		if p.HostIP != "" {
+			var err error
+			if ip, err = netip.ParseAddr(p.HostIP); err != nil {
+				return nil, fmt.Errorf("cannot publish a port at %q: %w", p.HostIP, err)
+			}
+		}
+		for i := range max(p.Count, 1) {
+			one := plug.Port{IP: ip, Container: p.Container + i, Protocol: p.Protocol}
+			if p.Host != 0 {
+				one.Host, one.HostEnd = p.Host+i, p.HostEnd
+			}
+			all = append(all, one)
+		}
+	}
+	return all, nil
+}
+
+// connect plugs the container in: pid is its first process, which waits.
+func (n *network) connect(pid int) error {
+	if err := <-n.found; err != nil {
+		return err
+	}
+	var err error
+	if n.space, err = os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net"); err != nil {
+		return fmt.Errorf("cannot connect to the network: %w", err)
+	}
+	bound, err := n.cable.Attach(n.request, n.space)
+	if errors.Is(err, plug.ErrGone) {
+		// It left as we came, or was killed: there is another one.
+		if err = n.again(); err == nil {
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	n.request.Ports = bound
+	return nil
+}
+
+// again connects to a new switch as before.
+func (n *network) again() error {
+	if n.cable != nil {
+		n.options.Space = n.cable.Space()
+		_ = n.cable.Close() // it is dead
+	}
+	cable, err := plug.Connect(n.options)
+	if err != nil {
+		return err
+	}
+	n.cable = cable
+	bound, err := cable.Attach(n.request, n.space)
+	if err == nil {
+		n.request.Ports = bound
+	}
+	return err
+}
+
+// watch keeps the container connected until it ends: a switch that was killed is replaced.
+func (n *network) watch(ctx context.Context) {
+	for {
+		n.cable.Gone()
+		for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
+			if ctx.Err() != nil {
+				return
+			}
+			if err := n.again(); err == nil {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+		}
+	}
+}
+
+// close disconnects the container and gives its addresses back.
+func (n *network) close() error {
+	var errs []error
+	if n.cable != nil {
+		errs = append(errs, n.cable.Close())
+	}
+	if n.space != nil {
+		errs = append(errs, n.space.Close())
+	}
+	for _, p := range n.request.Places {
+		errs = append(errs, n.store.Detach(&p.Network, n.request.Container))
+	}
+	return errors.Join(errs...)
+}
+
+// record is what inspect and port show.
+func (n *network) record(s *record.Started) {
+	for _, p := range n.request.Ports {
+		host := config.Port{Container: p.Container, Host: p.Host, Protocol: p.Protocol}
+		if p.IP.IsValid() {
+			host.HostIP = p.IP.String()
+		}
+		s.Ports = append(s.Ports, host)
+	}
+	for _, p := range n.request.Places {
+		e := record.Endpoint{Network: p.Network.Name, NetworkID: p.Network.ID, EndpointID: p.Endpoint.ID, MAC: p.Endpoint.MAC, Aliases: p.Endpoint.Aliases}
+		if sub, ok := p.Network.SubnetOf(p.Endpoint.IPv4); ok {
+			e.IPv4, e.Gateway4 = netip.PrefixFrom(p.Endpoint.IPv4, sub.Prefix.Bits()).String(), sub.Gateway.String()
+		}
+		if sub, ok := p.Network.SubnetOf(p.Endpoint.IPv6); ok {
+			e.IPv6, e.Gateway6 = netip.PrefixFrom(p.Endpoint.IPv6, sub.Prefix.Bits()).String(), sub.Gateway.String()
+		}
+		s.Networks = append(s.Networks, e)
+	}
+}
+
+// resolver is the name server of the container's first network.
+func (n *network) resolver() []string {
+	for _, p := range n.request.Places {
+		if sub, ok := p.Network.Subnet4(); ok {
+			return []string{sub.Gateway.String()}
+		}
+		if sub, ok := p.Network.Subnet6(); ok {
+			return []string{sub.Gateway.String()}
+		}
+	}
+	return nil
+}
+
+// hosts are the container's own lines of /etc/hosts.
+func (n *network) hosts(names string) string {
+	var text strings.Builder
+	for _, p := range n.request.Places {
+		for _, a := range addresses(p.Endpoint) {
+			text.WriteString(a.String() + "\t" + names + "\n")
+		}
+	}
+	return text.String()
+}
