@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -141,8 +142,8 @@ func start(o Options) error {
 	p := &fork.Program{}
 	p.Call("make a session", unix.SYS_SETSID)
 	p.Call("make a mount namespace", unix.SYS_UNSHARE, fork.Int(unix.CLONE_NEWNS))
-	// Above the numbers to be filled, so that no dup3 overwrites a source.
-	const above = 20
+	// By way of numbers above all in use, so that no dup3 overwrites a source.
+	above := max(slices.Max(from), channel.Number()) + 1
 	for i, fd := range from {
 		p.Call("pass a descriptor", unix.SYS_DUP3, fork.Int(fd), fork.Int(above+i), fork.Int(0))
 	}
@@ -160,7 +161,7 @@ func start(o Options) error {
 		return fmt.Errorf(what, err)
 	}
 	defer child.Channel.Close()
-	defer child.PidFD.Close()
+	go reap(child)
 	if _, err := child.Report(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf(what, err)
 	}
@@ -187,6 +188,19 @@ func start(o Options) error {
 		return errors.New("cannot start the network switch: " + string(text))
 	}
 	return nil
+}
+
+// reap waits for a switch that we have started: it is our child for as long as both live. It blocks no thread (pidfd_open(2)).
+func reap(child *fork.Child) {
+	defer child.PidFD.Close()
+	raw, err := child.PidFD.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(uintptr) bool { // nobody asks how it ended
+		pid, err := unix.Wait4(child.Pid, nil, unix.WNOHANG, nil)
+		return pid != 0 || err != nil && !errors.Is(err, unix.EINTR)
+	})
 }
 
 // Ready is what a switch says when it is; anything else is why it is not.

@@ -80,6 +80,9 @@ func NewChannel() (*Channel, error) {
 // Child is the child's descriptor, as a step's argument.
 func (c *Channel) Child() Arg { return Int(c.child) }
 
+// Number is the child's descriptor as a number, for those who choose others.
+func (c *Channel) Number() int { return c.child }
+
 // Close gives up a channel that no Start was called with.
 func (c *Channel) Close() {
 	unix.Close(c.parent)
