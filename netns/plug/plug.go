@@ -121,21 +121,20 @@ func start(o Options) error {
 	if err != nil {
 		return fmt.Errorf(what, err)
 	}
-	var ready [2]int
-	if err := unix.Pipe2(ready[:], unix.O_CLOEXEC); err != nil {
+	said, ready, err := os.Pipe()
+	if err != nil {
 		channel.Close()
 		return fmt.Errorf(what, err)
 	}
-	said := os.NewFile(uintptr(ready[0]), "ready")
 	defer said.Close()
-	defer unix.Close(ready[1])
+	defer ready.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		channel.Close()
 		return fmt.Errorf(what, err)
 	}
 	defer null.Close()
-	from := []int{int(null.Fd()), int(null.Fd()), int(null.Fd()), ready[1]}
+	from := []int{int(null.Fd()), int(null.Fd()), int(null.Fd()), int(ready.Fd())}
 	if o.Space != nil {
 		from = append(from, int(o.Space.Fd()))
 	}
@@ -165,21 +164,13 @@ func start(o Options) error {
 	if _, err := child.Report(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf(what, err)
 	}
-	unix.Close(ready[1])
-	ready[1] = -1
-	poll := []unix.PollFd{{Fd: int32(ready[0]), Events: unix.POLLIN}}
-	for {
-		n, err := unix.Poll(poll, int(patience.Milliseconds()))
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || n == 0 {
-			return fmt.Errorf("cannot start the network switch: it says nothing after %s", patience)
-		}
-		break
+	if err := errors.Join(ready.Close(), said.SetReadDeadline(time.Now().Add(patience))); err != nil {
+		return fmt.Errorf(what, err)
 	}
 	text, err := io.ReadAll(said)
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("cannot start the network switch: it says nothing after %s", patience)
 	case err != nil:
 		return fmt.Errorf(what, err)
 	case len(text) == 0:

@@ -97,7 +97,8 @@ func (h *hub) makeBridge(n netns.Network) (*bridge, error) {
 type cable struct {
 	bridge *bridge
 	place  plug.Place
-	index  int // of our end
+	port   string // our end's name
+	index  int    // of our end
 }
 
 // plugIn connects a container's network namespace with a bridge: the pair's other end gets the endpoint's interface name, address and routes.
@@ -117,6 +118,8 @@ func (h *hub) plugIn(b *bridge, p plug.Place, container *os.File) (*cable, error
 			return nil, fmt.Errorf("cannot replace %s: %w", name, err)
 		}
 	}
+	h.exhume(p.Endpoint.IPv4, p.Endpoint.IPv6)
+	b.names.use(p.Endpoint.IPv4, p.DNS)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.MasterIndex = "v"+p.Endpoint.ID[:13], b.mtu, b.index
 	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: name, PeerHardwareAddr: hardware, PeerNamespace: netlink.NsFd(container.Fd())}
@@ -127,7 +130,7 @@ func (h *hub) plugIn(b *bridge, p plug.Place, container *os.File) (*cable, error
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the cable: %w", err)
 	}
-	c := &cable{bridge: b, place: p, index: l.Attrs().Index}
+	c := &cable{bridge: b, place: p, port: attrs.Name, index: l.Attrs().Index}
 	if err := h.dress(l, b, p, inside); err != nil {
 		return nil, errors.Join(err, h.space.link.LinkDel(l))
 	}
@@ -181,7 +184,7 @@ func (h *hub) dress(l netlink.Link, b *bridge, p plug.Place, inside *netlink.Han
 // unplug removes a cable. One whose container has gone went with it.
 func (h *hub) unplug(c *cable) {
 	if l, err := h.space.link.LinkByIndex(c.index); err == nil {
-		h.space.unguard(l.Attrs().Name, c.place.Endpoint)
+		h.space.unguard(c.port)
 		_ = h.space.link.LinkDel(l) // it may be going by itself
 	}
 	h.leaveBridge(c.bridge)

@@ -206,8 +206,3 @@ func writeGuard(c *nftables.Conn, port string, e netns.Endpoint, hardware net.Ha
 		unless(unix.ETH_P_ARP, expr.PayloadBaseNetworkHeader, 14, e.IPv4.AsSlice())
 	}
 }
-
-// unguard forgets a port.
-func (s *space) unguard(port string, _ netns.Endpoint) {
-	_ = s.filter(func(c *nftables.Conn) error { c.DelTable(guardTable(port)); return nil }) // it may never have been there
-}

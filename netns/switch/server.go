@@ -133,12 +133,17 @@ func (g *guest) disconnect(network string) error {
 func (g *guest) leave() {
 	g.unpublish()
 	_ = g.hub.space.allowLoopback(g.loopback, false) // an address less that is not there
+	if g.container == nil {
+		return
+	}
+	rest := grave{container: g.container}
 	for _, c := range g.cables {
-		g.hub.unplug(c)
+		rest.guards = append(rest.guards, c.port)
+		rest.addresses = append(rest.addresses, c.place.Endpoint.IPv4, c.place.Endpoint.IPv6)
+		c.bridge.names.use(c.place.Endpoint.IPv4, nil)
+		g.hub.leaveBridge(c.bridge)
 	}
-	if g.container != nil {
-		g.container.Close()
-	}
+	g.hub.die(rest)
 }
 
 // address is where the container is reached by published ports: on the network of its default route, else on the first one.

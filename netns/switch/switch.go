@@ -50,6 +50,8 @@ type hub struct {
 	leave   *time.Timer // runs while there are none
 	bridges map[string]*bridge
 	gone    chan struct{}
+	graves  []grave
+	burial  *time.Timer
 }
 
 // Main is the life of a process whose argv[0] is stage.Switch: args are the data directory, the runtime directory, and "adopt" when descriptor 4 is the network
