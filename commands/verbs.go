@@ -76,6 +76,8 @@ func allVerbs() []verb {
 func engineVerb(cmd *cli.Command) verb {
 	v := verb{names: cmd.Name, usage: cmd.Usage, most: -1, hidden: cmd.Hidden}
 	switch {
+	case cmd.Name == "cp", cmd.Name == "export":
+		v.names += "|container " + cmd.Name
 	case cmd.Name == "rmi":
 		v.names = "rmi|image rm|image remove"
 	case cmd.Name == "login", cmd.Name == "logout", strings.Contains(cmd.Name, " "):
