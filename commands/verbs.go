@@ -41,6 +41,7 @@ func allVerbs() []verb {
 		{names: "attach|container attach", usage: "Attach local standard input, output, and error streams to a running container", make: attachCommand, least: 1, most: 1},
 		{names: "completion", usage: "Print a completion script for bash, zsh or fish", make: completionCommand, least: 1, most: 1},
 		{names: "create|container create", usage: "Create a new container", make: createCommand, least: 1, most: -1, stops: true},
+		{names: "diff|container diff", usage: "Inspect changes to files or directories on a container's filesystem", make: diffCommand, least: 1, most: 1, inside: true},
 		{names: "events|system events", usage: "Get events as they happen", make: eventsCommand},
 		{names: "history|image history", usage: "Show the history of an image", make: historyCommand, least: 1, most: 1},
 		{names: "info|system info", usage: "Display system-wide information", make: infoCommand},
