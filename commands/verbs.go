@@ -54,6 +54,7 @@ func allVerbs() []verb {
 		{names: "restart|container restart", usage: "Restart one or more containers", make: restartCommand, least: 1, most: -1},
 		{names: "rm|container rm|container remove", usage: "Remove one or more containers", make: rmCommand, least: 1, most: -1},
 		{names: "start|container start", usage: "Start one or more stopped containers", make: startCommand, least: 1, most: -1},
+		{names: "stats|container stats", usage: "Display a live stream of container(s) resource usage statistics", make: statsCommand, most: -1, inside: true},
 		{names: "stop|container stop", usage: "Stop one or more running containers", make: stopCommand, least: 1, most: -1},
 		{names: "top|container top", usage: "Display the running processes of a container", make: topCommand, least: 1, most: -1, stops: true, inside: true},
 		{names: "unpause|container unpause", usage: "Unpause all processes within one or more containers", make: unpauseCommand, least: 1, most: -1, inside: true},
