@@ -10,6 +10,11 @@ type heavyVerb struct{ name, usage, args, description string }
 // heavyVerbs lists the verbs that need the libraries of the engine, in the order of help.
 func heavyVerbs() []heavyVerb {
 	return []heavyVerb{
+		{
+			"cp", "Copy files/folders between a container and the local filesystem", "CONTAINER:SRC_PATH DEST_PATH|- | SRC_PATH|- CONTAINER:DEST_PATH",
+			"'-' as the source reads a tar archive from standard input and unpacks it to a directory of the container; as the destination it writes one to standard output.",
+		},
+		{"export", "Export a container's filesystem as a tar archive", "CONTAINER", "What volumes and other mounts contain is not exported."},
 		{"import", "Import the contents from a tarball to create a filesystem image", "file|URL|- [REPOSITORY[:TAG]]", ""},
 		{"load", "Load images from a tar archive or standard input", "", "Reads what `docker save`, `podman save` and `skiff save` write (docker-archive and oci-archive), plain or compressed."},
 		{"login", "Authenticate to a registry", "[SERVER]", ""},

@@ -21,6 +21,10 @@ func engineCommands() []*cli.Command {
 	for _, v := range heavyVerbs() {
 		cmd := v.command()
 		switch v.name {
+		case "cp":
+			cpCommand(cmd)
+		case "export":
+			exportCommand(cmd)
 		case "import":
 			importCommand(cmd)
 		case "load":

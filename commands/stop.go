@@ -69,6 +69,9 @@ func stopOne(c *cli.Context, h *run.Host, t run.Container) error {
 	if !running(t) {
 		return nil
 	}
+	if err := unpauseFirst(c, t); err != nil {
+		return err
+	}
 	timeout := time.Duration(seconds) * time.Second
 	if timeout == 0 {
 		timeout = 1 // at once; 0 would leave it to the container
@@ -88,6 +91,11 @@ func killCommand() *cli.Command {
 			return eachContainer(c, func(h *run.Host, t run.Container) error {
 				if !running(t) {
 					return fmt.Errorf("cannot kill container %s: it is not running", t.Name)
+				}
+				if sig != unix.SIGKILL {
+					if err := unpauseFirst(c, t); err != nil {
+						return err
+					}
 				}
 				if err := h.Kill(c.Context, t.Container, sig); err != nil || sig != unix.SIGKILL {
 					return err

@@ -41,18 +41,23 @@ func allVerbs() []verb {
 		{names: "attach|container attach", usage: "Attach local standard input, output, and error streams to a running container", make: attachCommand, least: 1, most: 1},
 		{names: "completion", usage: "Print a completion script for bash, zsh or fish", make: completionCommand, least: 1, most: 1},
 		{names: "create|container create", usage: "Create a new container", make: createCommand, least: 1, most: -1, stops: true},
+		{names: "diff|container diff", usage: "Inspect changes to files or directories on a container's filesystem", make: diffCommand, least: 1, most: 1, inside: true},
 		{names: "events|system events", usage: "Get events as they happen", make: eventsCommand},
 		{names: "history|image history", usage: "Show the history of an image", make: historyCommand, least: 1, most: 1},
 		{names: "info|system info", usage: "Display system-wide information", make: infoCommand},
 		{names: "inspect", usage: "Return low-level information on containers, images and volumes", make: inspectCommand, least: 1, most: -1},
 		{names: "kill|container kill", usage: "Kill one or more running containers", make: killCommand, least: 1, most: -1},
 		{names: "logs|container logs", usage: "Fetch the logs of a container", make: logsCommand, least: 1, most: 1},
+		{names: "pause|container pause", usage: "Pause all processes within one or more containers", make: pauseCommand, least: 1, most: -1, inside: true},
 		{names: "port|container port", usage: "List port mappings or a specific mapping for the container", make: portCommand, least: 1, most: 2},
 		{names: "rename|container rename", usage: "Rename a container", make: renameCommand, least: 2, most: 2},
 		{names: "restart|container restart", usage: "Restart one or more containers", make: restartCommand, least: 1, most: -1},
 		{names: "rm|container rm|container remove", usage: "Remove one or more containers", make: rmCommand, least: 1, most: -1},
 		{names: "start|container start", usage: "Start one or more stopped containers", make: startCommand, least: 1, most: -1},
+		{names: "stats|container stats", usage: "Display a live stream of container(s) resource usage statistics", make: statsCommand, most: -1, inside: true},
 		{names: "stop|container stop", usage: "Stop one or more running containers", make: stopCommand, least: 1, most: -1},
+		{names: "top|container top", usage: "Display the running processes of a container", make: topCommand, least: 1, most: -1, stops: true, inside: true},
+		{names: "unpause|container unpause", usage: "Unpause all processes within one or more containers", make: unpauseCommand, least: 1, most: -1, inside: true},
 		{names: "unshare", usage: "Run a command inside the user namespace of skiff", make: unshareCommand, most: -1, stops: true},
 		{names: "version", usage: "Show the version information", make: versionCommand},
 		{names: "wait|container wait", usage: "Block until one or more containers stop, then print their exit codes", make: waitCommand, least: 1, most: -1},
@@ -76,6 +81,8 @@ func allVerbs() []verb {
 func engineVerb(cmd *cli.Command) verb {
 	v := verb{names: cmd.Name, usage: cmd.Usage, most: -1, hidden: cmd.Hidden}
 	switch {
+	case cmd.Name == "cp", cmd.Name == "export":
+		v.names += "|container " + cmd.Name
 	case cmd.Name == "rmi":
 		v.names = "rmi|image rm|image remove"
 	case cmd.Name == "login", cmd.Name == "logout", strings.Contains(cmd.Name, " "):

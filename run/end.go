@@ -84,7 +84,7 @@ func (h *Host) Wait(ctx context.Context, c *record.Container) (int, error) {
 			return -1, err
 		}
 		switch st.State {
-		case record.Running:
+		case record.Running, record.Paused:
 			conn, err := h.dial(c)
 			if errors.Is(err, ErrNotRunning) {
 				continue
@@ -128,10 +128,11 @@ func (h *Host) Remove(ctx context.Context, c *record.Container, o RemoveOptions)
 		if err != nil && !o.Force {
 			return err
 		}
-		if !o.Force && st.State == record.Running {
+		living := st.State == record.Running || st.State == record.Paused
+		if !o.Force && living {
 			return fmt.Errorf("cannot remove container %q: it is running: stop it first, or remove it with -f", c.Name)
 		}
-		if st.State == record.Running {
+		if living {
 			if err := h.end(ctx, c, stage.Request{Op: stage.OpStop, Signal: int(unix.SIGKILL), Timeout: -1}); err != nil && !errors.Is(err, ErrNotRunning) {
 				return err
 			}

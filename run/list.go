@@ -56,7 +56,7 @@ func (h *Host) Logs(ctx context.Context, c *record.Container, o LogOptions, each
 		Tail: o.Tail, Since: o.Since, Until: o.Until, Follow: o.Follow,
 		Alive: func() bool {
 			st, err := h.Records.Status(c.ID)
-			return err == nil && st.State == record.Running
+			return err == nil && (st.State == record.Running || st.State == record.Paused)
 		},
 	}, each)
 }

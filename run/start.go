@@ -118,7 +118,7 @@ func (h *Host) dial(c *record.Container) (*stage.Conn, error) {
 	if statusErr != nil {
 		return nil, statusErr
 	}
-	if st.State != record.Running {
+	if st.State != record.Running && st.State != record.Paused {
 		return nil, fmt.Errorf("%w: %s", ErrNotRunning, c.Name)
 	}
 	return nil, err
@@ -138,6 +138,9 @@ func (h *Host) Attach(_ context.Context, c *record.Container, s *Streams, _ bool
 
 // Exec starts another process in a running container.
 func (h *Host) Exec(_ context.Context, c *record.Container, e stage.Exec, s *Streams) (*Session, error) {
+	if paused, err := h.Records.Paused(c.ID); err != nil || paused {
+		return nil, errors.Join(fmt.Errorf("cannot execute a process in container %s: %w", c.Name, ErrPaused), err)
+	}
 	conn, err := h.dial(c)
 	if err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"pty":      cmdPty,
 		"registry": cmdRegistry,
 		"debian":   cmdDebian,
+		"attacker": cmdAttacker,
 	}
 }
 

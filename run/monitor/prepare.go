@@ -124,7 +124,7 @@ func (m *monitor) join(in *spec.Input) error {
 		if err != nil {
 			return err
 		}
-		if st.State != record.Running {
+		if st.State != record.Running && st.State != record.Paused {
 			return fmt.Errorf("cannot share the %s namespace of container %s: it is not running", share.kind, other.Name)
 		}
 		in.Join[share.kind] = fmt.Sprintf("/proc/%d/ns/%s", st.Started.Pid, share.file)

@@ -247,7 +247,8 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 		b.console(channel, pr.ConsoleSize, true)
 	}
 	if !hasProc && (len(spec.Linux.Sysctl) > 0 || pr.OOMScoreAdj != nil) {
-		b.fileSystem("nowhere", "proc", "proc", attributes{}, b.proc)
+		// Somebody else's pid namespace: a procfs of it could be mounted by its owner alone, so the one in sight serves, which is still the host's.
+		b.open("open /proc", "/proc", unix.O_PATH|unix.O_DIRECTORY, 0, b.proc)
 	}
 	b.sysctls(spec.Linux.Sysctl)
 	if pr.OOMScoreAdj != nil {

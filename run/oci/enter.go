@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -31,16 +32,21 @@ func (c *native) Exec(_ context.Context, e Exec) (Process, error) {
 		channel.Close()
 		return nil, fmt.Errorf("cannot execute in the container: it has ended")
 	}
-	if err := b.enter(e, pidfd, channel.Child()); err != nil {
-		channel.Close()
-		return nil, err
+	others, err := foreign(c.child.Pid)
+	if err == nil {
+		err = b.enter(e, pidfd, others, channel.Child())
 	}
-	pidns, err := openNamespace(c.child.Pid, "pid")
+	var pidns *os.File // nil: our own
+	if err == nil && others&unix.CLONE_NEWPID != 0 {
+		pidns, err = openNamespace(c.child.Pid, "pid")
+	}
 	if err != nil {
 		channel.Close()
 		return nil, err
 	}
-	defer pidns.Close()
+	if pidns != nil {
+		defer pidns.Close()
+	}
 	var child *fork.Child
 	err = inPidNamespace(pidns, func() (err error) {
 		child, err = fork.Start(b.program, channel, fork.Options{Cgroup: e.CgroupFD})
@@ -59,15 +65,38 @@ func (c *native) Exec(_ context.Context, e Exec) (Process, error) {
 	return p, nil
 }
 
+// foreign is which of a process's namespaces are not our own, as flags of setns(2). The host's, which --network host, --pid host and the like share with
+// the container, are our own already, and nobody without rights over them can join them.
+func foreign(pid int) (flags int, err error) {
+	for _, ns := range []struct {
+		name string
+		flag int
+	}{
+		{"mnt", unix.CLONE_NEWNS}, {"net", unix.CLONE_NEWNET}, {"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}, {"cgroup", unix.CLONE_NEWCGROUP}, {"pid", unix.CLONE_NEWPID},
+	} {
+		var theirs, mine unix.Stat_t
+		if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/%s", pid, ns.name), &theirs); err != nil {
+			return 0, fmt.Errorf("cannot find the container's %s namespace: %w", ns.name, err)
+		}
+		if err := unix.Stat("/proc/self/ns/"+ns.name, &mine); err != nil {
+			return 0, fmt.Errorf("cannot find the monitor's %s namespace: %w", ns.name, err)
+		}
+		if theirs.Ino != mine.Ino || theirs.Dev != mine.Dev {
+			flags |= ns.flag
+		}
+	}
+	return flags, nil
+}
+
 // enter is the life of an exec'd process up to its execve, top to bottom.
-func (b *builder) enter(e Exec, pidfd int, channel fork.Arg) error {
+func (b *builder) enter(e Exec, pidfd, namespaces int, channel fork.Arg) error {
 	p, pr := b.program, e.Process
 	// Before anything of the container can see us: our memory is a copy of the monitor's (CVE-2016-9962).
 	p.Call("hide our memory", unix.SYS_PRCTL, fork.Int(unix.PR_SET_DUMPABLE), fork.Int(0), fork.Int(0), fork.Int(0), fork.Int(0))
 	p.Call("make a session", unix.SYS_SETSID)
 	b.joinCgroups(e.Cgroup)
 	p.Call("join the container's namespaces", unix.SYS_SETNS, fork.Int(pidfd),
-		fork.Int(unix.CLONE_NEWNS|unix.CLONE_NEWNET|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS|unix.CLONE_NEWCGROUP))
+		fork.Int(namespaces&^unix.CLONE_NEWPID))
 	if pr.Terminal {
 		p.Call("open /", unix.SYS_OPENAT, fork.Cwd(), p.Str("/"), fork.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).To(b.rootSlot)
 		b.root = b.rootSlot.Value()

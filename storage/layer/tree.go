@@ -51,7 +51,7 @@ func copyLayer(from, to string) error {
 			return err
 		}
 		if d.IsDir() {
-			if old, err := os.Lstat(target); err == nil && (!old.IsDir() || opaque(path)) && rel != "." {
+			if old, err := os.Lstat(target); err == nil && (!old.IsDir() || Opaque(path)) && rel != "." {
 				if err := os.RemoveAll(target); err != nil {
 					return err
 				}
@@ -94,7 +94,8 @@ func copyLayer(from, to string) error {
 	})
 }
 
-func opaque(dir string) bool {
+// Opaque says whether a directory of a layer hides what the layers below have at its place (overlayfs.rst, "opaque directories").
+func Opaque(dir string) bool {
 	var b [2]byte
 	for _, name := range []string{"user.overlay.opaque", "trusted.overlay.opaque"} {
 		if n, err := unix.Lgetxattr(dir, name, b[:]); err == nil && n == 1 && b[0] == 'y' {

@@ -40,6 +40,9 @@ func (s *Store) Status(id string) (Status, error) {
 		st.State = Exited
 	case alive && hasStarted:
 		st.State = Running
+		if paused, err := s.Paused(id); err != nil || paused {
+			st.State = Paused
+		}
 	case !hasStarted:
 		st.State = Created
 	default:
@@ -105,6 +108,27 @@ func (s *Store) Alive(id string) (bool, error) {
 func (s *Store) Announce(id string, pid int, userns uint64) error {
 	data := fmt.Appendf(nil, `{"pid":%d,"userns":%d}`, pid, userns)
 	return disk.WriteFile(filepath.Join(s.RunDir(id), pidFile), data, 0o600, disk.Volatile)
+}
+
+// Paused says whether the container's processes were stopped; it is asked only of one that lives.
+func (s *Store) Paused(id string) (bool, error) {
+	_, err := os.Stat(filepath.Join(s.RunDir(id), pausedFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// SetPaused notes in the runtime directory, which goes with the container's life, that its processes are stopped, or that they go on.
+func (s *Store) SetPaused(id string, paused bool) error {
+	name := filepath.Join(s.RunDir(id), pausedFile)
+	if paused {
+		return disk.WriteFile(name, nil, 0o600, disk.Volatile)
+	}
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // NextLife is the number of the life that is about to begin.

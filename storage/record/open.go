@@ -33,6 +33,7 @@ const (
 	retiredPrefix = "rm-"
 	AliveFile     = "alive"
 	pidFile       = "pid"
+	pausedFile    = "paused"
 	// Socket is the monitor's control socket in RunDir.
 	Socket = "ctl.sock"
 	// Bundle, Layer and Log are a container's own directories and file beside config.json.
