@@ -127,3 +127,40 @@ func Remove(root *os.File, name string, pattern, missingOK bool) error {
 	}
 	return nil
 }
+
+// RemoveEmpty removes a file without contents or a directory without entries, and says whether it did; what is missing or has something in it stays as it is.
+func RemoveEmpty(root *os.File, name string) (bool, error) {
+	dir, base, err := parent(root, name)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close() //nolint:errcheck // nothing is buffered
+	st, err := statAt(dir, base)
+	flags := 0
+	switch {
+	case err != nil:
+		return false, nil
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		flags = unix.AT_REMOVEDIR
+	case st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > 0:
+		return false, nil
+	}
+	err = unix.Unlinkat(int(dir.Fd()), base, flags)
+	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// RestoreTime gives a directory the times it had.
+func RestoreTime(root *os.File, name string, st *unix.Stat_t) error {
+	f, err := OpenDir(root, name)
+	if err != nil {
+		return nil //nolint:nilerr // it is gone, and needs no time
+	}
+	defer f.Close() //nolint:errcheck // nothing is buffered
+	return unix.UtimesNanoAt(int(f.Fd()), ".", []unix.Timespec{st.Atim, st.Mtim}, 0)
+}
