@@ -10,6 +10,7 @@ type heavyVerb struct{ name, usage, args, description string }
 // heavyVerbs lists the verbs that need the libraries of the engine, in the order of help.
 func heavyVerbs() []heavyVerb {
 	return []heavyVerb{
+		{"build", "Build an image from a Dockerfile", "PATH | URL | -", ""},
 		{"import", "Import the contents from a tarball to create a filesystem image", "file|URL|- [REPOSITORY[:TAG]]", ""},
 		{"load", "Load images from a tar archive or standard input", "", "Reads what `docker save`, `podman save` and `skiff save` write (docker-archive and oci-archive), plain or compressed."},
 		{"login", "Authenticate to a registry", "[SERVER]", ""},

@@ -20,6 +20,8 @@ func engineCommands() []*cli.Command {
 	for _, v := range heavyVerbs() {
 		cmd := v.command()
 		switch v.name {
+		case "build":
+			buildCommand(cmd)
 		case "import":
 			importCommand(cmd)
 		case "load":
