@@ -7,7 +7,6 @@ package build
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -220,5 +219,3 @@ func PrintSource(w io.Writer, err error) bool {
 	}
 	return len(sources) > 0
 }
-
-var _ = json.Valid

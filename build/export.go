@@ -24,7 +24,7 @@ func (b *Built) Store(names ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	config, err := complete(b.Config, layers, b.Epoch)
+	config, err := complete(b.Config, layers, b.times(), b.Epoch)
 	if err != nil {
 		return "", err
 	}
@@ -108,17 +108,25 @@ func (b *Built) step(l snap.Layer, parent string) (storage.Layer, error) {
 	return made, disk.WriteFile(path, data, 0o600, disk.Volatile)
 }
 
-// complete gives a configuration its layers and its history the times that are missing.
-func complete(config []byte, layers []storage.Layer, epoch *time.Time) ([]byte, error) {
+// times are when the steps were made, by layer; layers of a base image have none here, since their history says it.
+func (b *Built) times() []time.Time {
+	list := make([]time.Time, len(b.Tree))
+	for i, l := range b.Tree {
+		if step, err := b.store.Step(l.ID); l.Own && err == nil {
+			list[i] = step.Created.UTC()
+		}
+	}
+	return list
+}
+
+// complete gives a configuration its layers, and its history the times that are missing: those of the steps, so that an image built again
+// from the cache is the same image.
+func complete(config []byte, layers []storage.Layer, times []time.Time, epoch *time.Time) ([]byte, error) {
 	all := map[string]json.RawMessage{}
 	if len(config) > 0 {
 		if err := json.Unmarshal(config, &all); err != nil {
 			return nil, fmt.Errorf("cannot read the image's configuration: %w", err)
 		}
-	}
-	now := time.Now().UTC()
-	if epoch != nil {
-		now = *epoch
 	}
 	var history []image.History
 	if raw := all["history"]; raw != nil {
@@ -130,6 +138,7 @@ func complete(config []byte, layers []storage.Layer, epoch *time.Time) ([]byte, 
 	for _, l := range layers {
 		rootfs.DiffIDs = append(rootfs.DiffIDs, l.DiffID)
 	}
+	history, created := balance(history, times, epoch)
 	var errs []error
 	set := func(key string, v any) {
 		data, err := json.Marshal(v)
@@ -137,29 +146,52 @@ func complete(config []byte, layers []storage.Layer, epoch *time.Time) ([]byte, 
 		all[key] = data
 	}
 	set("rootfs", rootfs)
-	set("history", balance(history, len(layers), now))
-	set("created", now)
+	set("history", history)
+	set("created", created)
 	data, err := json.Marshal(all)
 	return data, errors.Join(append(errs, err)...)
 }
 
-// balance makes a history say as many layers as there are, and gives each line a time.
-func balance(history []image.History, layers int, now time.Time) []image.History {
+// balance makes a history say as many layers as there are, gives each line a time, and returns the latest of them.
+func balance(history []image.History, times []time.Time, epoch *time.Time) ([]image.History, time.Time) {
 	n := 0
 	for i := range history {
-		if !history[i].EmptyLayer {
-			if n == layers {
-				history[i].EmptyLayer = true
-			} else {
-				n++
+		if history[i].EmptyLayer {
+			continue
+		}
+		if n == len(times) {
+			history[i].EmptyLayer = true
+		} else {
+			n++
+		}
+	}
+	for ; n < len(times); n++ {
+		history = append(history, image.History{Comment: "skiff"})
+	}
+	latest := time.Unix(0, 0).UTC()
+	n = 0
+	for i := range history {
+		h := &history[i]
+		var at time.Time
+		if !h.EmptyLayer {
+			at = times[n]
+			n++
+		}
+		if h.Created == nil {
+			if at.IsZero() {
+				at = latest
 			}
+			if epoch != nil {
+				at = *epoch
+			}
+			h.Created = &at
 		}
-		if history[i].Created == nil {
-			history[i].Created = &now
+		if h.Created.After(latest) {
+			latest = *h.Created
 		}
 	}
-	for ; n < layers; n++ {
-		history = append(history, image.History{Created: &now, Comment: "skiff"})
+	if epoch != nil {
+		latest = *epoch
 	}
-	return history
+	return history, latest
 }

@@ -4,7 +4,6 @@ package build
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -87,7 +86,7 @@ func (g *gateway) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, op
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration of %s: %w", name, err)
 	}
-	return &sourceresolver.MetaResponse{Op: op, Image: &sourceresolver.ResolveImageResponse{Digest: digest.Digest("sha256:" + img.ID), Config: config}}, nil
+	return &sourceresolver.MetaResponse{Op: op, Image: &sourceresolver.ResolveImageResponse{Digest: digest.Digest(g.env.Pin(img)), Config: config}}, nil
 }
 
 // ResolveImageConfig is the older question for the same.
@@ -214,5 +213,3 @@ func (r *reference) StatFile(ctx context.Context, req client.StatRequest) (*type
 func (r *reference) ReadDir(context.Context, client.ReadDirRequest) ([]*types.Stat, error) {
 	return nil, errors.New("cannot list a directory for the frontend")
 }
-
-var _ = json.Valid

@@ -63,7 +63,8 @@ func (s *Store) PutImage(layers []Layer, config []byte, names ...string) (string
 	if n := len(layers); n > 0 {
 		top = layers[n-1].ID
 	}
-	_, err = s.lib.CreateImage(id, full, top, "{}", &storage.ImageOptions{
+	// The names come after the image: another image may have them until then.
+	_, err = s.lib.CreateImage(id, nil, top, "{}", &storage.ImageOptions{
 		Digest: sum,
 		BigData: []storage.ImageBigDataOption{
 			{Key: "sha256:" + id, Data: config, Digest: digest.Digest("sha256:" + id)},
@@ -71,8 +72,10 @@ func (s *Store) PutImage(layers []Layer, config []byte, names ...string) (string
 			{Key: storage.ImageDigestBigDataKey, Data: manifest, Digest: sum},
 		},
 	})
-	if errors.Is(err, storage.ErrDuplicateID) {
+	if (err == nil || errors.Is(err, storage.ErrDuplicateID)) && len(full) > 0 {
 		err = s.lib.AddNames(id, full)
+	} else if errors.Is(err, storage.ErrDuplicateID) {
+		err = nil
 	}
 	if err != nil {
 		return "", explain("write image", short(id), err)

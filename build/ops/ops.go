@@ -52,7 +52,8 @@ type Env struct {
 
 	pulling sync.Mutex
 	pulled  map[string]*image.Image
-	gotten  sync.Map // of downloads and clones, by their description
+	pinned  map[string]*image.Image // by digest
+	gotten  sync.Map                // of downloads and clones, by their description
 }
 
 // Ref is the result of a step: layers, or a directory of the user's that is read where it is.

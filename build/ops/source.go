@@ -102,6 +102,9 @@ func (e *Env) Image(ctx context.Context, name string, p *pb.Platform, always boo
 	}
 	e.pulling.Lock()
 	defer e.pulling.Unlock()
+	if _, sum, ok := strings.Cut(name, "@"); ok && e.pinned[sum] != nil {
+		return e.pinned[sum], nil
+	}
 	key := name + "|" + fmt.Sprint(platform)
 	if img := e.pulled[key]; img != nil {
 		return img, nil
@@ -133,6 +136,21 @@ func (e *Env) Image(ctx context.Context, name string, p *pb.Platform, always boo
 	}
 	e.pulled[key] = img
 	return img, nil
+}
+
+// Pin makes the name that a frontend gives an image, once it knows the digest, mean this very image for the rest of the build.
+func (e *Env) Pin(img *image.Image) string {
+	sum := img.Digest
+	if sum == "" {
+		sum = "sha256:" + img.ID
+	}
+	e.pulling.Lock()
+	defer e.pulling.Unlock()
+	if e.pinned == nil {
+		e.pinned = map[string]*image.Image{}
+	}
+	e.pinned[sum] = img
+	return sum
 }
 
 // Load finds a result again by its key.
