@@ -47,8 +47,6 @@ type Options struct {
 	Err      *os.File
 	// Rewrite gives files later than SOURCE_DATE_EPOCH that time.
 	Rewrite bool
-	// Squash makes one layer of all that was built.
-	Squash bool
 }
 
 // Built is what came out, before it is written anywhere.

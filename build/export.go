@@ -3,6 +3,7 @@ package build
 // This file makes an image of a built tree: its layers in the store, its configuration complete.
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -194,4 +195,38 @@ func balance(history []image.History, times []time.Time, epoch *time.Time) ([]im
 		latest = *epoch
 	}
 	return history, latest
+}
+
+// Local writes the files of the tree into a directory, which is made. They belong to the user.
+func (b *Built) Local(ctx context.Context, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("cannot write the output: %w", err)
+	}
+	root, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("cannot write the output: %w", err)
+	}
+	defer root.Close() //nolint:errcheck // nothing is buffered
+	v, err := b.store.View(ctx, b.Tree)
+	if err != nil {
+		return err
+	}
+	o := files.CopyOptions{Pick: files.Pick{Path: "/"}, Owner: &files.Owner{}, Contents: true, Time: b.Epoch}
+	if err := files.Copy(ctx, files.Source{Root: v.Root}, root, "/", o); err != nil {
+		return fmt.Errorf("cannot write the output to %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Tar writes the files of the tree as an archive.
+func (b *Built) Tar(w *os.File) error {
+	v, err := b.store.View(context.Background(), b.Tree)
+	if err != nil {
+		return err
+	}
+	o := files.TarOptions{}
+	if b.Epoch != nil {
+		o.Latest = *b.Epoch
+	}
+	return files.Tar(w, v.Root, o)
 }
