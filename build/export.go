@@ -4,6 +4,8 @@ package build
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,9 +94,14 @@ func (b *Built) step(l snap.Layer, parent string) (storage.Layer, error) {
 	if rewrite {
 		o.Latest = *b.Epoch
 	}
+	// Twice through the files, which are in memory by now: with the digest known, a layer that is there already need not be unpacked.
+	h := sha256.New()
+	if err := files.Tar(h, root, o); err != nil {
+		return storage.Layer{}, err
+	}
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(files.Tar(w, root, o)) }()
-	made, err := b.images.PutLayer(parent, r)
+	made, err := b.images.PutLayerAs("sha256:"+hex.EncodeToString(h.Sum(nil)), parent, r)
 	_ = r.Close() // what remains is not wanted
 	if err != nil {
 		return storage.Layer{}, err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -35,11 +36,11 @@ type CopyOptions struct {
 // Copy takes files from a source into a root, at dest: a directory that is there or ends in a slash gets them inside.
 func Copy(ctx context.Context, src Source, root *os.File, dest string, o CopyOptions) error {
 	paths, err := src.Paths(o.Pick)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(paths) == 0 && !o.EmptyOK {
+		return fmt.Errorf("%q: not found", "/"+Rel(o.Path))
+	}
 	if err != nil {
 		return err
-	}
-	if len(paths) == 0 && !o.EmptyOK {
-		return fmt.Errorf("%q: not found", o.Path)
 	}
 	c := &copier{ctx: ctx, src: src, root: root, o: o, links: map[[2]uint64]string{}, found: map[string]bool{}}
 	if o.ModeText != "" {
@@ -101,6 +102,9 @@ func (c *copier) one(name, dest string) error {
 	st, err := Lstat(c.src.Root, name)
 	if Rel(name) == "." {
 		st, err = Stat(c.src.Root, ".")
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%q: not found", "/"+Rel(name))
 	}
 	if err != nil {
 		return err
