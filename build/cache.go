@@ -24,6 +24,9 @@ import (
 	"github.com/skiff-containers/skiff/build/ops"
 )
 
+// journalFile is in the build directory.
+const journalFile = "cache.journal"
+
 // journal is a solver.CacheKeyStorage.
 type journal struct {
 	solver.CacheKeyStorage
@@ -42,7 +45,7 @@ type entry struct {
 }
 
 func openJournal(dir string) (*journal, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "cache.journal"), os.O_RDWR|os.O_CREATE|os.O_APPEND|unix.O_CLOEXEC, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, journalFile), os.O_RDWR|os.O_CREATE|os.O_APPEND|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the build cache: %w", err)
 	}

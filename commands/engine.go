@@ -10,7 +10,12 @@ type heavyVerb struct{ name, usage, args, description string }
 // heavyVerbs lists the verbs that need the libraries of the engine, in the order of help.
 func heavyVerbs() []heavyVerb {
 	return []heavyVerb{
-		{"build", "Build an image from a Dockerfile", "PATH | URL | -", ""},
+		{
+			"build", "Build an image from a Dockerfile", "PATH | URL | -",
+			"RUN has the host's network unless --network or RUN --network says none. Progress is on standard error, the image's id on standard output.",
+		},
+		{"builder du", "Show what builds keep: steps and cache mounts", "", ""},
+		{"builder prune", "Remove the steps that builds keep", "", "Images stay; the next build does its steps again."},
 		{"import", "Import the contents from a tarball to create a filesystem image", "file|URL|- [REPOSITORY[:TAG]]", ""},
 		{"load", "Load images from a tar archive or standard input", "", "Reads what `docker save`, `podman save` and `skiff save` write (docker-archive and oci-archive), plain or compressed."},
 		{"login", "Authenticate to a registry", "[SERVER]", ""},

@@ -22,6 +22,10 @@ func engineCommands() []*cli.Command {
 		switch v.name {
 		case "build":
 			buildCommand(cmd)
+		case "builder du":
+			builderDuCommand(cmd)
+		case "builder prune":
+			builderPruneCommand(cmd)
 		case "import":
 			importCommand(cmd)
 		case "load":
