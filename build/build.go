@@ -83,7 +83,7 @@ func Build(ctx context.Context, images *storage.Store, o Options, write func(*Bu
 	defer func() { err = errors.Join(err, memory.Close()) }()
 	env := &ops.Env{
 		Memory: memory,
-		Snap: store, Images: images, Access: o.Access, Pull: o.Pull, Locals: map[string]*os.File{}, Nonce: identity.NewID(),
+		Snap:   store, Images: images, Access: o.Access, Pull: o.Pull, Locals: map[string]*os.File{}, Nonce: identity.NewID(),
 		Secrets: o.Secrets, SSH: o.SSH, Network: o.Network, Insecure: o.Insecure, HostNetwork: o.HostNetwork,
 	}
 	for name, dir := range o.Locals {

@@ -37,7 +37,11 @@ func (e *Env) contentKey(picks []files.Pick) solver.ResultBasedCacheFunc {
 		if err != nil {
 			return "", err
 		}
-		sum, err := files.Digest(src, picks, e.Memory)
+		memory := e.Memory
+		if in.Local == nil {
+			memory = nil // device numbers of union mounts are given again to others
+		}
+		sum, err := files.Digest(src, picks, memory)
 		if err != nil {
 			return "", err
 		}
