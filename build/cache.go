@@ -96,7 +96,7 @@ func (j *journal) AddResult(id string, res solver.CacheResult) error {
 
 // AddLink implements solver.CacheKeyStorage.
 func (j *journal) AddLink(id string, link solver.CacheInfoLink, target string) error {
-	if j.CacheKeyStorage.HasLink(id, link, target) {
+	if j.HasLink(id, link, target) {
 		return nil
 	}
 	if err := j.CacheKeyStorage.AddLink(id, link, target); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/skiff-containers/skiff/build"
 	"github.com/skiff-containers/skiff/build/files"
+	"github.com/skiff-containers/skiff/storage/disk"
 )
 
 // contexts are the directories of a build; some are made for it, in scratch.
@@ -115,7 +116,7 @@ func (x *contexts) dockerfileIn() error {
 func (x *contexts) save(dir string, in io.Reader) error {
 	data, err := io.ReadAll(io.LimitReader(in, 16<<20))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "Dockerfile"), data, 0o600)
+		err = disk.WriteFile(filepath.Join(dir, "Dockerfile"), data, 0o600, disk.Volatile)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot read the Dockerfile from standard input: %w", err)

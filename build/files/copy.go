@@ -134,7 +134,7 @@ func (c *copier) one(name, dest string) error {
 	c.dirs = nil
 	err = c.src.Walk(name, c.o.Pick, func(e Entry) error {
 		c.found[Rel(e.Rel)] = true
-		return c.entry(e, path.Join(to, e.Rel), exists || !c.o.Contents)
+		return c.entry(e, path.Join(to, e.Rel))
 	})
 	for i := len(c.dirs) - 1; i >= 0 && err == nil; i-- {
 		err = c.touchDir(c.dirs[i])
@@ -184,7 +184,7 @@ func (c *copier) owner(st *unix.Stat_t) *Owner {
 }
 
 // entry copies one file to a path whose directory is there.
-func (c *copier) entry(e Entry, to string, existed bool) error {
+func (c *copier) entry(e Entry, to string) error {
 	if err := c.ctx.Err(); err != nil {
 		return context.Cause(c.ctx)
 	}

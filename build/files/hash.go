@@ -6,8 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -34,7 +36,7 @@ func Digest(s Source, picks []Pick, memory Remember) (string, error) {
 		for _, name := range paths {
 			writeStrings(h, "path", Rel(name))
 			err := s.Walk(name, p, func(e Entry) error { return digestEntry(h, s, e, memory) })
-			if err != nil && !os.IsNotExist(err) {
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return "", err
 			}
 		}

@@ -155,7 +155,7 @@ func keep(h *tar.Header, f *os.File) {
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		if v := attribute(f, name); !strings.Contains(string(name), "=") {
+		if v := attribute(f, name); !strings.Contains(name, "=") {
 			h.PAXRecords["SCHILY.xattr."+name] = string(v)
 		}
 	}

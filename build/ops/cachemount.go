@@ -99,7 +99,7 @@ func (m *mounts) fillCache(ctx context.Context, mount *pb.Mount, in *Ref, id, di
 	if err := os.Mkdir(filepath.Join(tmp, "files"), 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(tmp, "id"), []byte(id), 0o600); err != nil {
+	if err := disk.WriteFile(filepath.Join(tmp, "id"), []byte(id), 0o600, disk.Volatile); err != nil {
 		return err
 	}
 	if mount.Input >= 0 {

@@ -22,6 +22,7 @@ import (
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/seccomp"
 	"github.com/skiff-containers/skiff/run/spec"
+	"github.com/skiff-containers/skiff/storage/disk"
 	"github.com/skiff-containers/skiff/storage/image"
 )
 
@@ -131,7 +132,7 @@ func (o *execOp) network() string {
 }
 
 // config is what the runtime is asked for.
-func (o *execOp) config(m *mounts) (config.Config, error) {
+func (o *execOp) config(m *mounts) config.Config {
 	c := config.Config{
 		Version: config.Version, Network: o.network(), Hostname: o.op.Meta.Hostname, Workdir: o.op.Meta.Cwd,
 		Mounts: m.binds, ShmSize: m.shm, Privileged: o.op.Security == pb.SecurityMode_INSECURE,
@@ -142,15 +143,12 @@ func (o *execOp) config(m *mounts) (config.Config, error) {
 	for _, u := range o.op.Meta.Ulimit {
 		c.Ulimits = append(c.Ulimits, config.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
 	}
-	return c, nil
+	return c
 }
 
 // run runs the command and returns its exit code.
 func (o *execOp) run(ctx context.Context, m *mounts) (int, error) {
-	c, err := o.config(m)
-	if err != nil {
-		return 0, err
-	}
+	c := o.config(m)
 	root := m.root.Root()
 	user, err := spec.LookupUser(root, o.op.Meta.User, nil)
 	if err != nil {
@@ -261,14 +259,14 @@ func (o *execOp) hostFiles(d *snap.Draft, network string) (resolv, hosts string,
 		text += h.IP + "\t" + h.Host + "\n"
 	}
 	hosts, resolv = d.Bundle()+"/hosts", d.Bundle()+"/resolv.conf"
-	if err := os.WriteFile(hosts, []byte(text), 0o644); err != nil {
+	if err := disk.WriteFile(hosts, []byte(text), 0o644, disk.Volatile); err != nil {
 		return "", "", err
 	}
 	data, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil {
 		data = nil // a machine without name servers
 	}
-	return resolv, hosts, os.WriteFile(resolv, data, 0o644)
+	return resolv, hosts, disk.WriteFile(resolv, data, 0o644, disk.Volatile)
 }
 
 // mapped is how many ids the user namespace maps from 0 up.

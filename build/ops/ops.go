@@ -97,14 +97,14 @@ func (e *Env) Resolve(v solver.Vertex, _ solver.Builder) (solver.Op, error) {
 	if !ok {
 		return nil, fmt.Errorf("cannot run a step of type %T", v.Sys())
 	}
-	base := base{env: e, name: v.Name(), inputs: len(v.Inputs())}
+	common := base{env: e, name: v.Name(), inputs: len(v.Inputs())}
 	switch o := op.Op.(type) {
 	case *pb.Op_Source:
-		return &sourceOp{base, o.Source, op.Platform}, nil
+		return &sourceOp{common, o.Source, op.Platform}, nil
 	case *pb.Op_Exec:
-		return &execOp{base, o.Exec, op.Platform}, nil
+		return &execOp{common, o.Exec, op.Platform}, nil
 	case *pb.Op_File:
-		return &fileOp{base, o.File}, nil
+		return &fileOp{common, o.File}, nil
 	}
 	return nil, fmt.Errorf("cannot run step %q: operation %T is not known", v.Name(), op.Op)
 }

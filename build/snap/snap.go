@@ -119,7 +119,7 @@ func (s *Store) sync() error {
 		return fmt.Errorf("cannot write the build cache to the disk: %w", err)
 	}
 	for _, id := range s.fresh {
-		if err := os.WriteFile(filepath.Join(s.stepDir(id), syncedFile), nil, 0o600); err != nil {
+		if err := disk.WriteFile(filepath.Join(s.stepDir(id), syncedFile), nil, 0o600, disk.Volatile); err != nil {
 			return err
 		}
 	}
