@@ -11,6 +11,12 @@ type heavyVerb struct{ name, usage, args, description string }
 func heavyVerbs() []heavyVerb {
 	return []heavyVerb{
 		{
+			"build", "Build an image from a Dockerfile", "PATH | URL | -",
+			"RUN has the host's network unless --network or RUN --network says none. Progress is on standard error, the image's id on standard output.",
+		},
+		{"builder du", "Show what builds keep: steps and cache mounts", "", ""},
+		{"builder prune", "Remove the steps that builds keep", "", "Images stay; the next build does its steps again."},
+		{
 			"cp", "Copy files/folders between a container and the local filesystem", "CONTAINER:SRC_PATH DEST_PATH|- | SRC_PATH|- CONTAINER:DEST_PATH",
 			"'-' as the source reads a tar archive from standard input and unpacks it to a directory of the container; as the destination it writes one to standard output.",
 		},

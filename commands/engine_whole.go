@@ -21,6 +21,12 @@ func engineCommands() []*cli.Command {
 	for _, v := range heavyVerbs() {
 		cmd := v.command()
 		switch v.name {
+		case "build":
+			buildCommand(cmd)
+		case "builder du":
+			builderDuCommand(cmd)
+		case "builder prune":
+			builderPruneCommand(cmd)
 		case "cp":
 			cpCommand(cmd)
 		case "export":

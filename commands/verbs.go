@@ -24,6 +24,8 @@ type group struct{ name, what string }
 
 func groups() []group {
 	return []group{
+		{"builder", "builds"},
+		{"buildx", "builds"},
 		{"container", "containers"},
 		{"image", "images"},
 		{"system", "skiff"},
@@ -85,6 +87,10 @@ func engineVerb(cmd *cli.Command) verb {
 		v.names += "|container " + cmd.Name
 	case cmd.Name == "rmi":
 		v.names = "rmi|image rm|image remove"
+	case cmd.Name == "build":
+		v.names = "build|image build|buildx build|builder build"
+	case cmd.Name == "builder du", cmd.Name == "builder prune":
+		v.names += "|" + strings.Replace(cmd.Name, "builder", "buildx", 1)
 	case cmd.Name == "login", cmd.Name == "logout", strings.Contains(cmd.Name, " "):
 	default:
 		v.names += "|image " + cmd.Name

@@ -43,6 +43,36 @@ func (s *Store) PutLayer(parent string, archive io.Reader) (Layer, error) {
 	return Layer{ID: l.ID, DiffID: l.UncompressedDigest.String(), Size: l.UncompressedSize}, nil
 }
 
+// PutLayerAs is PutLayer for an archive whose digest is known already: the layer gets the id that pulling and loading give it, and one that is
+// there is taken as it is.
+func (s *Store) PutLayerAs(diffID, parent string, archive io.Reader) (Layer, error) {
+	d, err := digest.Parse(diffID)
+	if err != nil {
+		return Layer{}, fmt.Errorf("cannot unpack a layer: %w", err)
+	}
+	// The rule of go.podman.io/image (storage_dest.go, layerID).
+	id := d.Encoded()
+	if parent != "" {
+		id = hexSum([]byte(parent + "+" + id))
+	}
+	if l, err := s.lib.Layer(id); err == nil && l.UncompressedDigest == d {
+		return Layer{ID: id, DiffID: diffID, Size: l.UncompressedSize}, nil
+	}
+	l, _, err := s.lib.PutLayer(id, parent, nil, "", false, nil, archive)
+	if errors.Is(err, storage.ErrDuplicateID) { // another build was faster
+		if l, err = s.lib.Layer(id); err == nil && l.UncompressedDigest == d {
+			return Layer{ID: id, DiffID: diffID, Size: l.UncompressedSize}, nil
+		}
+	}
+	if err != nil {
+		return Layer{}, fmt.Errorf("cannot unpack a layer: %w", err)
+	}
+	if l.UncompressedDigest != d {
+		return Layer{}, errors.Join(fmt.Errorf("cannot unpack a layer: its digest is %s, not %s", l.UncompressedDigest, d), s.lib.DeleteLayer(id))
+	}
+	return Layer{ID: l.ID, DiffID: diffID, Size: l.UncompressedSize}, nil
+}
+
 // DropLayer removes a layer that PutLayer made and no image uses.
 func (s *Store) DropLayer(l Layer) error { return s.lib.DeleteLayer(l.ID) }
 
@@ -63,7 +93,8 @@ func (s *Store) PutImage(layers []Layer, config []byte, names ...string) (string
 	if n := len(layers); n > 0 {
 		top = layers[n-1].ID
 	}
-	_, err = s.lib.CreateImage(id, full, top, "{}", &storage.ImageOptions{
+	// The names come after the image: another image may have them until then.
+	_, err = s.lib.CreateImage(id, nil, top, "{}", &storage.ImageOptions{
 		Digest: sum,
 		BigData: []storage.ImageBigDataOption{
 			{Key: "sha256:" + id, Data: config, Digest: digest.Digest("sha256:" + id)},
@@ -71,8 +102,10 @@ func (s *Store) PutImage(layers []Layer, config []byte, names ...string) (string
 			{Key: storage.ImageDigestBigDataKey, Data: manifest, Digest: sum},
 		},
 	})
-	if errors.Is(err, storage.ErrDuplicateID) {
+	if (err == nil || errors.Is(err, storage.ErrDuplicateID)) && len(full) > 0 {
 		err = s.lib.AddNames(id, full)
+	} else if errors.Is(err, storage.ErrDuplicateID) {
+		err = nil
 	}
 	if err != nil {
 		return "", explain("write image", short(id), err)

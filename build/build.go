@@ -1,0 +1,222 @@
+// Package build makes images out of Dockerfiles: BuildKit's own Dockerfile frontend and solver, run in this process, over the steps of
+// build/ops. There is no other process but the commands that the Dockerfile runs. What was built before is remembered on the disk and
+// shared by all builds of the user.
+//
+// It runs in the engine, inside the user namespace.
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"time"
+
+	bkclient "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/frontend/dockerfile/builder"
+	gateway2 "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/solver"
+	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/util/progress/progressui"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/skiff-containers/skiff/build/ops"
+	"github.com/skiff-containers/skiff/build/snap"
+	"github.com/skiff-containers/skiff/pull"
+	"github.com/skiff-containers/skiff/storage"
+)
+
+// Options of Build.
+type Options struct {
+	// Frontend are the options of the Dockerfile frontend, in its own names: filename, target, build-arg:X, label:X, no-cache, platform, context, ...
+	Frontend map[string]string
+	// Locals are the directories that the build reads: dockerfile, context (unless Frontend has a remote one), and named ones.
+	Locals  map[string]string
+	Access  pull.Access
+	Pull    bool // images are asked for at their registries even when they are here
+	Network string
+	Secrets map[string]func() ([]byte, error)
+	SSH     map[string]string
+	// Insecure and HostNetwork are what --allow allows.
+	Insecure, HostNetwork bool
+	// Progress is how to tell of it on Err: auto, tty, plain, rawjson or quiet.
+	Progress string
+	Err      *os.File
+	// Rewrite gives files later than SOURCE_DATE_EPOCH that time.
+	Rewrite bool
+}
+
+// Built is what came out, before it is written anywhere.
+type Built struct {
+	Tree   snap.Tree
+	Config []byte     // of the image, complete but for the layers
+	Epoch  *time.Time // SOURCE_DATE_EPOCH
+	// Text is the answer to --call and --check, which build nothing.
+	Text map[string][]byte
+
+	store   *snap.Store
+	images  *storage.Store
+	options Options
+}
+
+// Build builds and hands the result to write, while all that it needs is held.
+func Build(ctx context.Context, images *storage.Store, o Options, write func(*Built) error) (err error) {
+	unlock, err := images.Writing()
+	if err != nil {
+		return err
+	}
+	defer unlock() //nolint:errcheck // closes a descriptor
+	store, err := snap.Open(images)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	keys, err := openJournal(store.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, keys.Close()) }()
+	memory := openHashes(store.Dir)
+	defer func() { err = errors.Join(err, memory.Close()) }()
+	env := &ops.Env{
+		Memory: memory,
+		Snap:   store, Images: images, Access: o.Access, Pull: o.Pull, Locals: map[string]*os.File{}, Nonce: identity.NewID(),
+		Secrets: o.Secrets, SSH: o.SSH, Network: o.Network, Insecure: o.Insecure, HostNetwork: o.HostNetwork,
+	}
+	for name, dir := range o.Locals {
+		f, err := os.Open(dir)
+		if err != nil {
+			return fmt.Errorf("cannot read the build's directory %q: %w", name, err)
+		}
+		defer f.Close() //nolint:errcheck // only read from
+		env.Locals[name] = f
+	}
+	built, err := solve(ctx, env, keys, o)
+	if err != nil {
+		return err
+	}
+	built.store, built.images, built.options = store, images, o
+	return write(built)
+}
+
+// solve runs the frontend and what it asks for.
+func solve(ctx context.Context, env *ops.Env, keys *journal, o Options) (*Built, error) {
+	s := solver.NewSolver(solver.SolverOpt{
+		ResolveOpFunc: env.Resolve,
+		DefaultCache:  solver.NewCacheManager(ctx, "local", keys, results{env}),
+	})
+	defer s.Close()
+	job, err := s.NewJob(identity.NewID())
+	if err != nil {
+		return nil, err
+	}
+	defer job.Discard() //nolint:errcheck // the process ends
+	shown, warn, err := show(ctx, job, o)
+	if err != nil {
+		return nil, err
+	}
+	opts := maps.Clone(o.Frontend)
+	opts["cmdline"] = "builtin" // a # syntax= line would ask for a frontend from a registry
+	g := &gateway{env: env, job: job, opts: opts, warn: warn}
+	res, err := builder.Build(ctx, g)
+	var built *Built
+	if err == nil {
+		built, err = finish(ctx, res)
+	}
+	job.CloseProgress()
+	shown()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return built, err
+}
+
+// finish evaluates the result: until now the frontend may only have asked for what it needs to read.
+func finish(ctx context.Context, res *gateway2.Result) (*Built, error) {
+	b := &Built{Text: res.Metadata, Config: res.Metadata["containerimage.config"]}
+	if text := res.Metadata["source.date.epoch"]; len(text) > 0 {
+		var seconds int64
+		if _, err := fmt.Sscan(string(text), &seconds); err != nil {
+			return nil, fmt.Errorf("cannot read SOURCE_DATE_EPOCH %q: %w", text, err)
+		}
+		t := time.Unix(seconds, 0).UTC()
+		b.Epoch = &t
+	}
+	if len(res.Refs) > 0 {
+		return nil, errors.New("cannot build for several platforms at once in this version: give one --platform at a time")
+	}
+	if res.Ref == nil {
+		return b, nil
+	}
+	r, ok := res.Ref.(*reference)
+	if !ok {
+		return nil, fmt.Errorf("cannot use a result of type %T", res.Ref)
+	}
+	out, err := r.result(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.Tree = out.Tree
+	return b, nil
+}
+
+// show starts telling of the progress; the function it returns waits until all is told.
+func show(ctx context.Context, job *solver.Job, o Options) (done func(), warn func(gateway2.WarnOpts, digest.Digest, string), err error) {
+	mode := progressui.DisplayMode(o.Progress)
+	display, err := progressui.NewDisplay(o.Err, mode)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot show progress as %q: %w", o.Progress, err)
+	}
+	ctx = context.WithoutCancel(ctx)
+	status := make(chan *bkclient.SolveStatus)
+	merged := make(chan *bkclient.SolveStatus, 16)
+	finished := make(chan struct{})
+	go func() {
+		for s := range status {
+			merged <- s
+		}
+		close(merged)
+	}()
+	go func() {
+		_, _ = display.UpdateFrom(ctx, merged) // a terminal that went away ends no build
+		for range merged {
+			continue
+		}
+		close(finished)
+	}()
+	go func() { _ = job.Status(ctx, status) }() // it ends with the job
+	var warnings []func()
+	warn = func(w gateway2.WarnOpts, _ digest.Digest, text string) {
+		if o.Progress == "quiet" || o.Progress == "rawjson" {
+			return
+		}
+		warnings = append(warnings, func() { fmt.Fprintf(o.Err, "\nwarning: %s\n", text); printRanges(o.Err, w) })
+	}
+	return func() {
+		<-finished
+		for _, w := range warnings {
+			w()
+		}
+	}, warn, nil
+}
+
+// printRanges shows the Dockerfile's lines that a warning is about.
+func printRanges(w io.Writer, o gateway2.WarnOpts) {
+	if o.SourceInfo == nil {
+		return
+	}
+	src := errdefs.Source{Info: o.SourceInfo, Ranges: o.Range}
+	_ = src.Print(w) // the warning itself is told
+}
+
+// PrintSource shows the Dockerfile's lines that an error comes from, and says whether there were any.
+func PrintSource(w io.Writer, err error) bool {
+	sources := errdefs.Sources(err)
+	for _, s := range sources {
+		_ = s.Print(w) // the error itself is told
+	}
+	return len(sources) > 0
+}

@@ -1,0 +1,239 @@
+package build
+
+// This file makes an image of a built tree: its layers in the store, its configuration complete.
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/skiff-containers/skiff/build/files"
+	"github.com/skiff-containers/skiff/build/snap"
+	"github.com/skiff-containers/skiff/storage"
+	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/image"
+)
+
+// Store writes the image into the store under names and returns its id.
+func (b *Built) Store(names ...string) (string, error) {
+	layers, err := b.layers()
+	if err != nil {
+		return "", err
+	}
+	config, err := complete(b.Config, layers, b.times(), b.Epoch)
+	if err != nil {
+		return "", err
+	}
+	id, err := b.images.PutImage(layers, config, names...)
+	if err != nil {
+		return "", err
+	}
+	return id, b.images.Reconcile()
+}
+
+// layerFile says, beside a step, which layer of the store it became.
+const layerFile = "layer.json"
+
+// layers makes each step a layer of the store, on top of the one before; those that are there already are taken.
+func (b *Built) layers() ([]storage.Layer, error) {
+	var list []storage.Layer
+	parent := ""
+	for _, l := range b.Tree {
+		var one storage.Layer
+		var err error
+		if l.Own {
+			one, err = b.step(l, parent)
+		} else {
+			one, err = b.existing(l.ID)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list, parent = append(list, one), one.ID
+	}
+	return list, nil
+}
+
+// existing describes a layer of the store.
+func (b *Built) existing(id string) (storage.Layer, error) {
+	l, err := b.images.Library().Layer(id)
+	if err != nil {
+		return storage.Layer{}, fmt.Errorf("cannot use a layer of the base image: %w", err)
+	}
+	return storage.Layer{ID: l.ID, DiffID: l.UncompressedDigest.String(), Size: l.UncompressedSize}, nil
+}
+
+// memo is layerFile.
+type memo struct {
+	Layer  storage.Layer `json:"layer"`
+	Parent string        `json:"parent"`
+}
+
+func (b *Built) step(l snap.Layer, parent string) (storage.Layer, error) {
+	path := filepath.Join(b.store.Dir, "steps", l.ID, layerFile)
+	rewrite := b.options.Rewrite && b.Epoch != nil
+	var known memo
+	if data, err := os.ReadFile(path); err == nil && !rewrite && json.Unmarshal(data, &known) == nil && known.Parent == parent {
+		if have, err := b.existing(known.Layer.ID); err == nil {
+			return have, nil
+		}
+	}
+	root, err := os.Open(l.Dir)
+	if err != nil {
+		return storage.Layer{}, fmt.Errorf("cannot read a step: %w", err)
+	}
+	defer root.Close() //nolint:errcheck // only read from
+	o := files.TarOptions{Changes: true}
+	if rewrite {
+		o.Latest = *b.Epoch
+	}
+	// Twice through the files, which are in memory by now: with the digest known, a layer that is there already need not be unpacked.
+	h := sha256.New()
+	if err := files.Tar(h, root, o); err != nil {
+		return storage.Layer{}, err
+	}
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(files.Tar(w, root, o)) }()
+	made, err := b.images.PutLayerAs("sha256:"+hex.EncodeToString(h.Sum(nil)), parent, r)
+	_ = r.Close() // what remains is not wanted
+	if err != nil {
+		return storage.Layer{}, err
+	}
+	if rewrite {
+		return made, nil
+	}
+	data, err := json.Marshal(memo{made, parent})
+	if err != nil {
+		return storage.Layer{}, err
+	}
+	return made, disk.WriteFile(path, data, 0o600, disk.Volatile)
+}
+
+// times are when the steps were made, by layer; layers of a base image have none here, since their history says it.
+func (b *Built) times() []time.Time {
+	list := make([]time.Time, len(b.Tree))
+	for i, l := range b.Tree {
+		if step, err := b.store.Step(l.ID); l.Own && err == nil {
+			list[i] = step.Created.UTC()
+		}
+	}
+	return list
+}
+
+// complete gives a configuration its layers, and its history the times that are missing: those of the steps, so that an image built again
+// from the cache is the same image.
+func complete(config []byte, layers []storage.Layer, times []time.Time, epoch *time.Time) ([]byte, error) {
+	all := map[string]json.RawMessage{}
+	if len(config) > 0 {
+		if err := json.Unmarshal(config, &all); err != nil {
+			return nil, fmt.Errorf("cannot read the image's configuration: %w", err)
+		}
+	}
+	var history []image.History
+	if raw := all["history"]; raw != nil {
+		if err := json.Unmarshal(raw, &history); err != nil {
+			return nil, fmt.Errorf("cannot read the image's history: %w", err)
+		}
+	}
+	rootfs := image.RootFS{Type: "layers", DiffIDs: []string{}}
+	for _, l := range layers {
+		rootfs.DiffIDs = append(rootfs.DiffIDs, l.DiffID)
+	}
+	history, created := balance(history, times, epoch)
+	var errs []error
+	set := func(key string, v any) {
+		data, err := json.Marshal(v)
+		errs = append(errs, err)
+		all[key] = data
+	}
+	set("rootfs", rootfs)
+	set("history", history)
+	set("created", created)
+	data, err := json.Marshal(all)
+	return data, errors.Join(append(errs, err)...)
+}
+
+// balance makes a history say as many layers as there are, gives each line a time, and returns the latest of them.
+func balance(history []image.History, times []time.Time, epoch *time.Time) ([]image.History, time.Time) {
+	n := 0
+	for i := range history {
+		if history[i].EmptyLayer {
+			continue
+		}
+		if n == len(times) {
+			history[i].EmptyLayer = true
+		} else {
+			n++
+		}
+	}
+	for ; n < len(times); n++ {
+		history = append(history, image.History{Comment: "skiff"})
+	}
+	latest := time.Unix(0, 0).UTC()
+	n = 0
+	for i := range history {
+		h := &history[i]
+		var at time.Time
+		if !h.EmptyLayer {
+			at = times[n]
+			n++
+		}
+		if h.Created == nil {
+			if at.IsZero() {
+				at = latest
+			}
+			if epoch != nil {
+				at = *epoch
+			}
+			h.Created = &at
+		}
+		if h.Created.After(latest) {
+			latest = *h.Created
+		}
+	}
+	if epoch != nil {
+		latest = *epoch
+	}
+	return history, latest
+}
+
+// Local writes the files of the tree into a directory, which is made. They belong to the user.
+func (b *Built) Local(ctx context.Context, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("cannot write the output: %w", err)
+	}
+	root, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("cannot write the output: %w", err)
+	}
+	defer root.Close() //nolint:errcheck // nothing is buffered
+	v, err := b.store.View(ctx, b.Tree)
+	if err != nil {
+		return err
+	}
+	o := files.CopyOptions{Pick: files.Pick{Path: "/"}, Owner: &files.Owner{}, Contents: true, Time: b.Epoch}
+	if err := files.Copy(ctx, files.Source{Root: v.Root}, root, "/", o); err != nil {
+		return fmt.Errorf("cannot write the output to %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Tar writes the files of the tree as an archive.
+func (b *Built) Tar(w *os.File) error {
+	v, err := b.store.View(context.Background(), b.Tree)
+	if err != nil {
+		return err
+	}
+	o := files.TarOptions{}
+	if b.Epoch != nil {
+		o.Latest = *b.Epoch
+	}
+	return files.Tar(w, v.Root, o)
+}

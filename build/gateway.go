@@ -1,0 +1,215 @@
+package build
+
+// This file answers the frontend: it solves definitions, reads files of results and finds out about images.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/gateway/client"
+	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/apicaps"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/tonistiigi/fsutil/types"
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/build/files"
+	"github.com/skiff-containers/skiff/build/ops"
+	"github.com/skiff-containers/skiff/storage/disk"
+)
+
+// gateway is the frontend's view of one build.
+type gateway struct {
+	env  *ops.Env
+	job  *solver.Job
+	opts map[string]string
+	warn func(w client.WarnOpts, d digest.Digest, text string)
+}
+
+// BuildOpts says what this builder can do. Merging layers is left out, so that COPY --link is a plain copy.
+func (g *gateway) BuildOpts() client.BuildOpts {
+	var caps []*apicaps.PBCap
+	for _, c := range pb.Caps.All() {
+		if c.ID != string(pb.CapMergeOp) && c.ID != string(pb.CapDiffOp) {
+			caps = append(caps, c)
+		}
+	}
+	return client.BuildOpts{
+		Opts: g.opts, SessionID: "skiff", Product: "skiff", LLBCaps: pb.Caps.CapSet(caps), Caps: gwpb.Caps.CapSet(gwpb.Caps.All()),
+		Workers: []client.WorkerInfo{{ID: "skiff", Platforms: []ocispecs.Platform{platforms.Normalize(platforms.DefaultSpec())}}},
+	}
+}
+
+// Solve runs a definition when its result is asked for.
+func (g *gateway) Solve(ctx context.Context, req client.SolveRequest) (*client.Result, error) {
+	if req.Frontend != "" {
+		return nil, fmt.Errorf("cannot use frontend %s: only the built-in Dockerfile frontend is run", req.Frontend)
+	}
+	r := &reference{g: g, def: req.Definition}
+	if req.Evaluate {
+		if _, err := r.result(ctx); err != nil {
+			return nil, err
+		}
+	}
+	res := client.NewResult()
+	res.SetRef(r)
+	return res, nil
+}
+
+// ResolveSourceMetadata tells the frontend of an image's configuration.
+func (g *gateway) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	name, ok := strings.CutPrefix(op.Identifier, "docker-image://")
+	if !ok {
+		return &sourceresolver.MetaResponse{Op: op}, nil
+	}
+	var platform *pb.Platform
+	if opt.ImageOpt != nil && opt.ImageOpt.Platform != nil {
+		p := opt.ImageOpt.Platform
+		platform = &pb.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
+	}
+	img, err := g.env.Image(ctx, name, platform, g.env.Pull)
+	if err != nil {
+		return nil, err
+	}
+	config, err := g.env.Images.Library().ImageBigData(img.ID, "sha256:"+img.ID)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration of %s: %w", name, err)
+	}
+	return &sourceresolver.MetaResponse{Op: op, Image: &sourceresolver.ResolveImageResponse{Digest: digest.Digest(g.env.Pin(img)), Config: config}}, nil
+}
+
+// ResolveImageConfig is the older question for the same.
+func (g *gateway) ResolveImageConfig(ctx context.Context, name string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	if opt.OCILayoutOpt != nil {
+		return "", "", nil, errors.New("cannot build from an OCI layout: this version reads images of the store and of registries; `skiff pull oci:DIR` brings it there")
+	}
+	res, err := g.ResolveSourceMetadata(ctx, &pb.SourceOp{Identifier: "docker-image://" + name}, opt)
+	if err != nil {
+		return "", "", nil, err
+	}
+	return name, res.Image.Digest, res.Image.Config, nil
+}
+
+// Inputs is nothing: definitions come from the frontend alone.
+func (g *gateway) Inputs(context.Context) (map[string]llb.State, error) { return nil, nil }
+
+// NewContainer is refused: the frontend runs nothing outside the graph.
+func (g *gateway) NewContainer(context.Context, client.NewContainerRequest) (client.Container, error) {
+	return nil, errors.New("cannot run a container for the frontend")
+}
+
+// Warn passes a warning on.
+func (g *gateway) Warn(_ context.Context, d digest.Digest, text string, opts client.WarnOpts) error {
+	g.warn(opts, d, text)
+	return nil
+}
+
+// reference is a result that is made when it is needed.
+type reference struct {
+	g    *gateway
+	def  *pb.Definition
+	once sync.Once
+	ref  *ops.Ref
+	err  error
+}
+
+// result solves the definition, once.
+func (r *reference) result(ctx context.Context) (*ops.Ref, error) {
+	r.once.Do(func() {
+		edge, ok, err := load(r.def)
+		if err != nil || !ok {
+			r.ref, r.err = &ops.Ref{}, err
+			return
+		}
+		res, err := r.g.job.Build(ctx, edge)
+		if err != nil {
+			r.err = located(err, r.def)
+			return
+		}
+		ref, isRef := res.Sys().(*ops.Ref)
+		if !isRef {
+			r.err = fmt.Errorf("cannot use a result of type %T", res.Sys())
+		}
+		r.ref = ref
+	})
+	return r.ref, r.err
+}
+
+// ToState makes a definition again.
+func (r *reference) ToState() (llb.State, error) {
+	op, err := llb.NewDefinitionOp(r.def)
+	if err != nil {
+		return llb.State{}, err
+	}
+	return llb.NewState(op), nil
+}
+
+// Evaluate solves now.
+func (r *reference) Evaluate(ctx context.Context) error {
+	_, err := r.result(ctx)
+	return err
+}
+
+func (r *reference) root(ctx context.Context) (*os.File, error) {
+	ref, err := r.result(ctx)
+	if err != nil {
+		return nil, err
+	}
+	src, err := r.g.env.Source(ctx, ref)
+	return src.Root, err
+}
+
+// ReadFile reads a file of the result. Without a .dockerignore, .containerignore is read in its place.
+func (r *reference) ReadFile(ctx context.Context, req client.ReadRequest) ([]byte, error) {
+	root, err := r.root(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name := req.Filename
+	f, err := disk.OpenBeneath(root, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if other, ok := strings.CutSuffix(name, ".dockerignore"); ok && errors.Is(err, unix.ENOENT) {
+		f, err = disk.OpenBeneath(root, other+".containerignore", unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	var in io.Reader = f
+	if req.Range != nil {
+		in = io.NewSectionReader(f, int64(req.Range.Offset), int64(req.Range.Length))
+	}
+	return io.ReadAll(in)
+}
+
+// StatFile describes a file of the result.
+func (r *reference) StatFile(ctx context.Context, req client.StatRequest) (*types.Stat, error) {
+	root, err := r.root(ctx)
+	if err != nil {
+		return nil, err
+	}
+	st, err := files.Stat(root, req.Path)
+	if err != nil {
+		return nil, err
+	}
+	mode := os.FileMode(st.Mode & 0o777)
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		mode |= os.ModeDir
+	}
+	return &types.Stat{Path: req.Path, Mode: uint32(mode), Uid: st.Uid, Gid: st.Gid, Size: st.Size, ModTime: st.Mtim.Nano()}, nil
+}
+
+// ReadDir is not needed by the built-in frontend.
+func (r *reference) ReadDir(context.Context, client.ReadDirRequest) ([]*types.Stat, error) {
+	return nil, errors.New("cannot list a directory for the frontend")
+}

@@ -1,0 +1,296 @@
+//go:build !front
+
+package commands
+
+// This file is build's flags and what they become.
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/skiff-containers/skiff/build"
+	"github.com/skiff-containers/skiff/run/config"
+)
+
+// buildFlags are those of build, as docker build has them.
+func buildFlags() []cli.Flag {
+	return []cli.Flag{
+		option{"add-host", "", "list", "Add a custom host-to-IP mapping (HOST:IP)", ""},
+		option{"allow", "", "list", "Allow an entitlement: network.host, security.insecure", ""},
+		option{"annotation", "", "list", "Not supported: the store's images have no annotations", ""},
+		option{"attest", "", "list", "Not supported", ""},
+		option{"build-arg", "", "list", "Set build-time variables", ""},
+		option{"build-context", "", "list", "Additional build contexts, NAME=PATH|URL|docker-image://IMAGE", ""},
+		option{"builder", "", "string", "Accepted for compatibility: there is one builder", ""},
+		option{"cache-from", "", "list", "Not supported: what was built here is found anyway", ""},
+		option{"cache-to", "", "list", "Not supported", ""},
+		option{"call", "", "string", "What to do: build, check, outline, targets", "build"},
+		option{"cgroup-parent", "", "string", "Not supported", ""},
+		option{"check", "", "", "Shorthand for --call=check", ""},
+		option{"compress", "", "", "Accepted for compatibility: the context is read where it is", ""},
+		option{"cpu-period", "", "string", "Not supported", ""},
+		option{"cpu-quota", "", "string", "Not supported", ""},
+		option{"cpu-shares", "c", "string", "Not supported", ""},
+		option{"cpuset-cpus", "", "string", "Not supported", ""},
+		option{"cpuset-mems", "", "string", "Not supported", ""},
+		option{"file", "f", "string", "Name of the Dockerfile (default PATH/Dockerfile, then PATH/Containerfile)", ""},
+		option{"force-rm", "", "", "Accepted for compatibility: nothing is ever left", ""},
+		option{"iidfile", "", "string", "Write the image ID to a file", ""},
+		option{"isolation", "", "string", "Accepted for compatibility: default is the one there is", ""},
+		option{"label", "", "list", "Set metadata for an image", ""},
+		option{"load", "", "", "Accepted for compatibility: the image goes to the store", ""},
+		option{"memory", "m", "string", "Not supported", ""},
+		option{"memory-swap", "", "string", "Not supported", ""},
+		option{"metadata-file", "", "string", "Write build result metadata to a file", ""},
+		option{"network", "", "string", "Set the networking mode of RUN: default, host, none", "default"},
+		option{"no-cache", "", "", "Do not use cache when building the image", ""},
+		option{"no-cache-filter", "", "list", "Do not cache specified stages", ""},
+		option{"output", "o", "list", "Output destination (type=local|tar|oci|docker|image|registry,dest=PATH)", ""},
+		option{"platform", "", "list", "Set target platform for build", ""},
+		option{"policy", "", "list", "Not supported", ""},
+		option{"progress", "", "string", "Set type of progress output (auto, none, plain, quiet, rawjson, tty)", "auto"},
+		option{"provenance", "", "string", "Only false: no provenance is written", ""},
+		option{"pull", "", "", "Always attempt to pull all referenced images", ""},
+		option{"push", "", "", "Shorthand for --output=type=registry", ""},
+		option{"quiet", "q", "", "Suppress the build output and print image ID on success", ""},
+		option{"resource", "", "list", "Not supported", ""},
+		option{"rm", "", "", "Accepted for compatibility: nothing is ever left", "true"},
+		option{"sbom", "", "string", "Only false: no bill of materials is written", ""},
+		option{"secret", "", "list", "Secret to expose to the build (id=NAME[,src=FILE|,env=NAME])", ""},
+		option{"security-opt", "", "list", "Not supported", ""},
+		option{"shm-size", "", "bytes", "Size of /dev/shm", ""},
+		option{"squash", "", "", "Not supported", ""},
+		option{"ssh", "", "list", "SSH agent socket to expose to the build (default|ID[=SOCKET])", ""},
+		option{"tag", "t", "list", "Image name, NAME[:TAG]", ""},
+		option{"target", "", "string", "Set the target build stage to build", ""},
+		option{"ulimit", "", "ulimit", "Ulimit options (NAME=SOFT[:HARD])", ""},
+	}
+}
+
+// buildRefused are the flags that do nothing here, with the reason.
+func buildRefused() [][2]string {
+	const limits = "this version sets no limits on RUN"
+	return [][2]string{
+		{"annotation", "images of the store are in Docker's format, which has no annotations; use --label"},
+		{"attest", "attestations are not written in this version"},
+		{"cache-from", "what was built on this machine is found without it; caches of registries are not read in this version"},
+		{"cache-to", "caches are not exported in this version"},
+		{"cgroup-parent", limits},
+		{"cpu-period", limits},
+		{"cpu-quota", limits},
+		{"cpu-shares", limits},
+		{"cpuset-cpus", limits},
+		{"cpuset-mems", limits},
+		{"memory", limits},
+		{"memory-swap", limits},
+		{"resource", limits},
+		{"policy", "build policies are not read in this version"},
+		{"squash", "layers are not merged in this version; a last stage of its own, with COPY --from, has the same effect"},
+		{"security-opt", "RUN always has the default seccomp profile; --allow security.insecure with RUN --security=insecure has none"},
+	}
+}
+
+// checkBuildFlags refuses what cannot be done before anything is.
+func checkBuildFlags(c *cli.Context) error {
+	refuse := func(name, why string) error {
+		return &usageError{text: fmt.Sprintf("cannot use --%s: %s", name, why), verb: "build", code: exitOurs}
+	}
+	for _, r := range buildRefused() {
+		if c.IsSet(r[0]) {
+			return refuse(r[0], r[1])
+		}
+	}
+	for _, name := range []string{"provenance", "sbom"} {
+		if v := c.String(name); c.IsSet(name) && v != "false" && v != "0" && v != "mode=disabled" {
+			return refuse(name, "attestations are not written in this version; --"+name+"=false is what happens")
+		}
+	}
+	if v := c.String("isolation"); v != "" && v != "default" {
+		return refuse("isolation", fmt.Sprintf("%s is for Windows", v))
+	}
+	if len(listOf(c, "platform")) > 1 || strings.Contains(strings.Join(listOf(c, "platform"), ""), ",") {
+		return refuse("platform", "one image of several platforms cannot be built in this version; build each")
+	}
+	switch c.String("network") {
+	case "default", "host", "none", "":
+	default:
+		return refuse("network", fmt.Sprintf("%q is not default, host or none", c.String("network")))
+	}
+	return nil
+}
+
+// buildOptions turns flags into a build.
+func buildOptions(c *cli.Context) (o build.Options, err error) {
+	o = build.Options{
+		Frontend: map[string]string{}, Locals: map[string]string{}, Access: accessOf(c), Pull: c.Bool("pull"), Network: "host",
+		Progress: c.String("progress"), Err: streamsOf(c).Err,
+	}
+	if c.Bool("quiet") || o.Progress == "none" {
+		o.Progress = "quiet"
+	}
+	for _, a := range listOf(c, "build-arg") {
+		name, value, given := strings.Cut(a, "=")
+		if !given {
+			if value, given = os.LookupEnv(name); !given {
+				continue
+			}
+		}
+		o.Frontend["build-arg:"+name] = value
+	}
+	if v, ok := os.LookupEnv("SOURCE_DATE_EPOCH"); ok && o.Frontend["build-arg:SOURCE_DATE_EPOCH"] == "" && v != "" {
+		o.Frontend["build-arg:SOURCE_DATE_EPOCH"] = v
+	}
+	for _, l := range listOf(c, "label") {
+		name, value, _ := strings.Cut(l, "=")
+		o.Frontend["label:"+name] = value
+	}
+	if v := c.String("target"); v != "" {
+		o.Frontend["target"] = v
+	}
+	if v := listOf(c, "platform"); len(v) > 0 {
+		o.Frontend["platform"] = v[0]
+	}
+	if c.Bool("no-cache") {
+		o.Frontend["no-cache"] = ""
+	} else if list := listOf(c, "no-cache-filter"); len(list) > 0 {
+		o.Frontend["no-cache"] = strings.Join(list, ",")
+	}
+	if err := sandboxOptions(c, &o); err != nil {
+		return o, err
+	}
+	if o.Secrets, err = buildSecrets(listOf(c, "secret")); err != nil {
+		return o, err
+	}
+	o.SSH, err = buildAgents(listOf(c, "ssh"))
+	return o, err
+}
+
+// sandboxOptions are those of RUN.
+func sandboxOptions(c *cli.Context, o *build.Options) error {
+	if n := c.String("network"); n != "" && n != "default" {
+		o.Frontend["force-network-mode"] = n
+	}
+	var hosts []string
+	for _, h := range listOf(c, "add-host") {
+		name, ip, ok := strings.Cut(h, "=")
+		if !ok {
+			if name, ip, ok = strings.Cut(h, ":"); !ok {
+				return fmt.Errorf("cannot use --add-host %s: it is not HOST:IP", h)
+			}
+		}
+		if ip == "host-gateway" {
+			return fmt.Errorf("cannot use --add-host %s: host-gateway needs a bridge network, which builds do not have in this version", h)
+		}
+		hosts = append(hosts, name+"="+strings.Trim(ip, "[]"))
+	}
+	if len(hosts) > 0 {
+		o.Frontend["add-hosts"] = strings.Join(hosts, ",")
+	}
+	if v := c.String("shm-size"); v != "" {
+		n, err := config.ParseSize(v)
+		if err != nil {
+			return fmt.Errorf("cannot use --shm-size %s: %w", v, err)
+		}
+		o.Frontend["shm-size"] = strconv.FormatInt(n, 10)
+	}
+	if list := listOf(c, "ulimit"); len(list) > 0 {
+		o.Frontend["ulimit"] = strings.Join(list, ",")
+	}
+	for _, a := range listOf(c, "allow") {
+		switch a {
+		case "network.host":
+			o.HostNetwork = true
+		case "security.insecure":
+			o.Insecure = true
+		default:
+			return fmt.Errorf("cannot use --allow %s: it is network.host or security.insecure", a)
+		}
+	}
+	return nil
+}
+
+// maxSecret is the size of the largest secret, in bytes, as in Docker.
+const maxSecret = 500 << 10
+
+// buildSecrets reads --secret id=NAME,src=FILE and id=NAME,env=NAME; with neither, the variable of that name or else the file.
+func buildSecrets(specs []string) (map[string]func() ([]byte, error), error) {
+	all := map[string]func() ([]byte, error){}
+	for _, s := range specs {
+		values := map[string]string{}
+		for _, field := range strings.Split(s, ",") {
+			key, value, ok := strings.Cut(field, "=")
+			if !ok {
+				return nil, fmt.Errorf("cannot use --secret %s: %q is not KEY=VALUE", s, field)
+			}
+			switch key {
+			case "id", "env", "type":
+				values[key] = value
+			case "src", "source":
+				values["src"] = value
+			default:
+				return nil, fmt.Errorf("cannot use --secret %s: %q is not known; it has id, src, env and type", s, key)
+			}
+		}
+		id, file, name := values["id"], values["src"], values["env"]
+		if id == "" {
+			return nil, fmt.Errorf("cannot use --secret %s: it has no id", s)
+		}
+		if values["type"] == "env" && name == "" {
+			name, file = file, ""
+			if name == "" {
+				name = id
+			}
+		}
+		if file == "" && name == "" {
+			if _, ok := os.LookupEnv(id); ok {
+				name = id
+			} else {
+				file = id
+			}
+		}
+		if name != "" {
+			value, ok := os.LookupEnv(name)
+			if !ok {
+				return nil, fmt.Errorf("cannot use --secret %s: there is no variable %s", s, name)
+			}
+			all[id] = func() ([]byte, error) { return []byte(value), nil }
+			continue
+		}
+		st, err := os.Stat(file)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use --secret %s: %w", s, err)
+		}
+		if !st.Mode().IsRegular() || st.Size() > maxSecret {
+			return nil, fmt.Errorf("cannot use --secret %s: %s is no file of at most %d bytes", s, file, maxSecret)
+		}
+		all[id] = func() ([]byte, error) { return os.ReadFile(file) }
+	}
+	return all, nil
+}
+
+// buildAgents reads --ssh default and --ssh ID=SOCKET.
+func buildAgents(specs []string) (map[string]string, error) {
+	all := map[string]string{}
+	for _, s := range specs {
+		id, path, _ := strings.Cut(s, "=")
+		if path == "" {
+			path = os.Getenv("SSH_AUTH_SOCK")
+		}
+		if path == "" {
+			return nil, fmt.Errorf("cannot use --ssh %s: SSH_AUTH_SOCK is not set", s)
+		}
+		st, err := os.Stat(path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use --ssh %s: %w", s, err)
+		}
+		if st.Mode()&os.ModeSocket == 0 {
+			return nil, fmt.Errorf("cannot use --ssh %s: %s is not an agent's socket; keys are given to an agent first (ssh-add)", s, path)
+		}
+		all[id] = path
+	}
+	return all, nil
+}
