@@ -26,12 +26,32 @@ func labelText(labels map[string]string) string {
 	return strings.Join(words, ",")
 }
 
-// networkName is what a container's network is called; the default network is none for now.
+// networkName is what a container's network is called.
 func networkName(asked string) string {
 	if asked == "" {
-		return "none"
+		return "bridge"
 	}
 	return asked
+}
+
+// networkNames are all of a container's networks, the first one first.
+func networkNames(c *config.Config) []string {
+	if len(c.Places) == 0 {
+		return []string{networkName(c.Network)}
+	}
+	var names []string
+	for _, p := range c.Places {
+		names = append(names, p.Network)
+	}
+	return names
+}
+
+// publishedPorts are a container's published ports: of a running one as they are, since a free port may have been asked for.
+func publishedPorts(t run.Container) []config.Port {
+	if t.State == record.Running && t.Started != nil && len(t.Started.Ports) > 0 {
+		return t.Started.Ports
+	}
+	return t.Config.Ports
 }
 
 // mountNames is the Mounts field of ps: volume names and bind sources.
@@ -74,7 +94,7 @@ func portText(t run.Container) string {
 		return ""
 	}
 	var words []string
-	for _, p := range t.Config.Ports {
+	for _, p := range publishedPorts(t) {
 		last := uint16(0)
 		if p.Count > 1 {
 			last = p.Count - 1

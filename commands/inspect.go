@@ -57,10 +57,10 @@ func volumeInspectCommand() *cli.Command {
 // inspect shows each object that the operands name; kind "" looks for a container, then an image, then a volume.
 func inspect(c *cli.Context, kind string) error {
 	switch kind {
-	case "", "container", "image", "volume":
+	case "", "container", "image", "network", "volume":
 	default:
 		return &usageError{
-			text: fmt.Sprintf("invalid argument %q for \"--type\" flag: it is container, image or volume", kind),
+			text: fmt.Sprintf("invalid argument %q for \"--type\" flag: it is container, image, network or volume", kind),
 			verb: "inspect", code: exitFailed,
 		}
 	}
@@ -102,11 +102,17 @@ func inspectOne(c *cli.Context, h *run.Host, kind, name string) (any, error) {
 			return nil, err
 		}
 	}
+	if kind == "network" {
+		return inspectNet(h, name)
+	}
 	v, err := h.Volumes.Find(name)
 	switch {
 	case err == nil:
 		return inspectVolume(v), nil
 	case kind == "" && errors.Is(err, volume.ErrNotFound):
+		if n, err := inspectNet(h, name); err == nil {
+			return n, nil
+		}
 		return nil, fmt.Errorf("no such object: %s", name)
 	}
 	return nil, err

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -78,7 +79,9 @@ type inspectedBinding struct{ HostIp, HostPort string } //nolint:revive // Docke
 type inspectedEndpoint struct {
 	NetworkID, EndpointID, Gateway, IPAddress, MacAddress string
 	IPPrefixLen                                           int
-	Aliases                                               []string
+	Aliases, DNSNames                                     []string
+	GlobalIPv6Address, IPv6Gateway                        string
+	GlobalIPv6PrefixLen                                   int
 }
 
 func inspectContainer(h *run.Host, t run.Container, size bool) inspectedContainer {
@@ -93,7 +96,7 @@ func inspectContainer(h *run.Host, t run.Container, size bool) inspectedContaine
 		ResolvConfPath: filepath.Join(dir, "bundle", "resolv.conf"), HostnamePath: filepath.Join(dir, "bundle", "hostname"),
 		HostsPath:  filepath.Join(dir, "bundle", "hosts"),
 		HostConfig: inspectHostConfig(t.Config), Mounts: inspectMounts(h, t.Container), Config: inspectConfig(t.Container, img),
-		NetworkSettings: inspectNetwork(t.Config),
+		NetworkSettings: inspectNetwork(t),
 	}
 	if t.Config.LogDriver != "none" {
 		c.LogPath = filepath.Join(dir, "log")
@@ -169,8 +172,29 @@ func inspectMounts(h *run.Host, t *record.Container) []inspectedMount {
 	return mounts
 }
 
-func inspectNetwork(c config.Config) inspectedNetwork {
-	n := inspectedNetwork{Ports: portMap(c), Networks: map[string]inspectedEndpoint{networkName(c.Network): {}}}
+func inspectNetwork(t run.Container) inspectedNetwork {
+	c := t.Config
+	c.Ports = publishedPorts(t)
+	n := inspectedNetwork{Ports: portMap(c), Networks: map[string]inspectedEndpoint{}}
+	for _, name := range networkNames(&c) {
+		n.Networks[name] = inspectedEndpoint{}
+	}
+	if t.State != record.Running || t.Started == nil {
+		return n
+	}
+	for i, e := range t.Started.Networks {
+		shown := inspectedEndpoint{NetworkID: e.NetworkID, EndpointID: e.EndpointID, Gateway: e.Gateway4, MacAddress: e.MAC, Aliases: e.Aliases, DNSNames: e.Names, IPv6Gateway: e.Gateway6}
+		if p, err := netip.ParsePrefix(e.IPv4); err == nil {
+			shown.IPAddress, shown.IPPrefixLen = p.Addr().String(), p.Bits()
+		}
+		if p, err := netip.ParsePrefix(e.IPv6); err == nil {
+			shown.GlobalIPv6Address, shown.GlobalIPv6PrefixLen = p.Addr().String(), p.Bits()
+		}
+		if i == 0 {
+			n.IPAddress, n.Gateway, n.MacAddress = shown.IPAddress, shown.Gateway, shown.MacAddress
+		}
+		n.Networks[e.Network] = shown
+	}
 	return n
 }
 

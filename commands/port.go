@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/skiff-containers/skiff/run"
 	"github.com/skiff-containers/skiff/run/config"
 )
 
@@ -23,28 +24,33 @@ func port(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := records.Find(c.Args().First())
+	found, err := records.Find(c.Args().First())
 	if err != nil {
 		return err
 	}
+	st, err := records.Status(found.ID)
+	if err != nil {
+		return err
+	}
+	t := run.Container{Container: found, Status: st}
 	asked := c.Args().Get(1)
 	if asked != "" && !strings.Contains(asked, "/") {
 		asked += "/tcp"
 	}
-	found := false
-	eachPort(t.Config.Ports, func(p config.Port) {
+	some := false
+	eachPort(publishedPorts(t), func(p config.Port) {
 		inside := strconv.Itoa(int(p.Container)) + "/" + p.Protocol
 		if p.Host == 0 || asked != "" && asked != inside {
 			return
 		}
-		found = true
+		some = true
 		line := net.JoinHostPort(hostIP(p), strconv.Itoa(int(p.Host)))
 		if asked == "" {
 			line = inside + " -> " + line
 		}
 		fmt.Fprintln(c.App.Writer, line)
 	})
-	if asked != "" && !found {
+	if asked != "" && !some {
 		return fmt.Errorf("no public port '%s' published for %s", asked, c.Args().First())
 	}
 	return nil

@@ -123,7 +123,7 @@ func newContainerRow(t run.Container, now time.Time, whole bool) containerRow {
 	r := containerRow{
 		Command: strconv.Quote(command), CreatedAt: t.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),
 		ID: t.ID, Image: first(t.Config.Image, t.ImageName), Labels: labelText(t.Config.Labels), LocalVolumes: strconv.Itoa(len(t.Volumes)),
-		Mounts: mountNames(t.Container, whole), Names: t.Name, Networks: networkName(t.Config.Network), Platform: t.Config.Platform,
+		Mounts: mountNames(t.Container, whole), Names: t.Name, Networks: strings.Join(networkNames(&t.Config), ","), Platform: t.Config.Platform,
 		Ports: portText(t), RunningFor: humanDuration(now.Sub(t.Created)) + " ago", Size: "0B",
 		State: stateText(t.Status), Status: statusText(t.Status, now), labels: t.Config.Labels,
 	}

@@ -63,7 +63,7 @@ func containerFilter(h *run.Host, list []run.Container, f filters, all bool) (fu
 				return t.ImageName == v || t.Config.Image == v || slices.Contains(ancestors, t.ImageID)
 			}) &&
 			f.match("volume", func(v string) bool { return usesVolume(t, v) }) &&
-			f.match("network", func(v string) bool { return networkName(t.Config.Network) == v }) &&
+			f.match("network", func(v string) bool { return slices.Contains(networkNames(&t.Config), v) }) &&
 			f.match("publish", func(v string) bool { return publishes(t, v, true) }) &&
 			f.match("expose", func(v string) bool { return publishes(t, v, false) || slices.Contains(t.Config.Expose, v) }) &&
 			f.match("is-task", func(v string) bool { return v == "false" }) &&

@@ -28,13 +28,26 @@ type publication struct {
 }
 
 // refused is an error with what the user can do.
-type refused struct{ text, hint string }
+type refused struct {
+	text, hint string
+	err        error
+}
 
+func (r *refused) Unwrap() error    { return r.err }
 func (r *refused) Error() string    { return r.text }
 func (r *refused) HintText() string { return r.hint }
 
-// publish opens a port on the host.
+// publish opens a port on the host; of a range the first that is free.
 func (g *guest) publish(p plug.Port) (*publication, error) {
+	for last := max(p.HostEnd, p.Host); ; p.Host++ {
+		published, err := g.publishAt(p)
+		if err == nil || p.Host == last || !errors.Is(err, unix.EADDRINUSE) {
+			return published, err
+		}
+	}
+}
+
+func (g *guest) publishAt(p plug.Port) (*publication, error) {
 	if !g.address(netip.IPv4Unspecified()).IsValid() {
 		return nil, errors.New("cannot publish ports: the container has no address")
 	}
@@ -74,11 +87,11 @@ func explainBind(p plug.Port, err error) error {
 	}
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return &refused{what + ": it is in use on the host", "choose another one, or end what listens on it (`ss -lnp`)"}
+		return &refused{what + ": it is in use on the host", "choose another one, or end what listens on it (`ss -lnp`)", err}
 	case errors.Is(err, unix.EACCES):
-		return &refused{what + ": ports below 1024 are for root", fmt.Sprintf("publish a higher one, or let users have it: `sudo sysctl net.ipv4.ip_unprivileged_port_start=%d`", p.Host)}
+		return &refused{what + ": ports below 1024 are for root", fmt.Sprintf("publish a higher one, or let users have it: `sudo sysctl net.ipv4.ip_unprivileged_port_start=%d`", p.Host), err}
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return &refused{what + ": the host does not have that address", "see `ip address`"}
+		return &refused{what + ": the host does not have that address", "see `ip address`", err}
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }

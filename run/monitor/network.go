@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/storage/image"
 	"github.com/skiff-containers/skiff/storage/record"
 )
 
@@ -29,7 +32,7 @@ type network struct {
 }
 
 // openNetwork takes the container's addresses, and finds or starts the switch meanwhile. Nil without networks.
-func (m *monitor) openNetwork() (*network, error) {
+func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 	c := &m.record.Config
 	if !c.Bridged() {
 		return nil, nil
@@ -58,7 +61,7 @@ func (m *monitor) openNetwork() (*network, error) {
 	}
 	n.request.Places[defaultPlace(places)].Default = true
 	var err error
-	if n.request.Ports, err = ports(c.Ports); err != nil {
+	if n.request.Ports, err = ports(allPorts(c, img)); err != nil {
 		return n, err
 	}
 	for _, h := range c.AddHost {
@@ -135,6 +138,31 @@ func (m *monitor) take(store *netns.Store, p config.Place, i int) (plug.Place, e
 		return place, err
 	}
 	return plug.Place{Network: *n, Endpoint: *got, DNS: m.record.Config.DNS}, nil
+}
+
+// allPorts are the ports of -p and, with -P, those that the image and --expose name besides.
+func allPorts(c *config.Config, img *image.Image) []config.Port {
+	list := slices.Clone(c.Ports)
+	if !c.PublishAll {
+		return list
+	}
+	exposed := append(slices.Sorted(maps.Keys(img.Config.Config.ExposedPorts)), c.Expose...)
+	for _, e := range exposed {
+		p, err := config.ParsePort(e)
+		if err != nil {
+			continue // of an image: nobody here wrote it
+		}
+		for i := range max(p.Count, 1) {
+			one := config.Port{Container: p.Container + i, Protocol: p.Protocol}
+			there := func(o config.Port) bool {
+				return o.Protocol == one.Protocol && one.Container >= o.Container && one.Container < o.Container+max(o.Count, 1)
+			}
+			if !slices.ContainsFunc(list, there) {
+				list = append(list, one)
+			}
+		}
+	}
+	return list
 }
 
 // ports are the published ports, one by one.
@@ -242,10 +270,18 @@ func (n *network) record(s *record.Started) {
 		if p.IP.IsValid() {
 			host.HostIP = p.IP.String()
 		}
+		// A range that was asked for as one is shown as one.
+		if last := len(s.Ports) - 1; last >= 0 {
+			l := &s.Ports[last]
+			if l.HostIP == host.HostIP && l.Protocol == host.Protocol && l.Container+max(l.Count, 1) == host.Container && l.Host+max(l.Count, 1) == host.Host {
+				l.Count = max(l.Count, 1) + 1
+				continue
+			}
+		}
 		s.Ports = append(s.Ports, host)
 	}
 	for _, p := range n.request.Places {
-		e := record.Endpoint{Network: p.Network.Name, NetworkID: p.Network.ID, EndpointID: p.Endpoint.ID, MAC: p.Endpoint.MAC, Aliases: p.Endpoint.Aliases}
+		e := record.Endpoint{Network: p.Network.Name, NetworkID: p.Network.ID, EndpointID: p.Endpoint.ID, MAC: p.Endpoint.MAC, Aliases: p.Endpoint.Aliases, Names: p.Endpoint.Names()}
 		if sub, ok := p.Network.SubnetOf(p.Endpoint.IPv4); ok {
 			e.IPv4, e.Gateway4 = netip.PrefixFrom(p.Endpoint.IPv4, sub.Prefix.Bits()).String(), sub.Gateway.String()
 		}

@@ -33,7 +33,7 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 	if err := os.MkdirAll(target, 0o700); err != nil {
 		return b, fmt.Errorf("cannot make the bundle: %w", err)
 	}
-	if m.network, err = m.openNetwork(); err != nil {
+	if m.network, err = m.openNetwork(img); err != nil {
 		return b, err
 	}
 	kind, _, err := layer.Choose(ctx, m.store.Data, layer.Kind(m.record.Layer))

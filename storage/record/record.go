@@ -67,6 +67,7 @@ type Endpoint struct {
 	Gateway6   string   `json:"gateway6,omitzero"`
 	MAC        string   `json:"mac"`
 	Aliases    []string `json:"aliases,omitzero"`
+	Names      []string `json:"names,omitzero"` // all that it is called there
 }
 
 // Exit is the end of one life.
