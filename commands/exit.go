@@ -62,11 +62,23 @@ func report(w io.Writer, verb string, err error) int {
 		return usage.code
 	}
 	fmt.Fprintf(w, "skiff: %s\n", message(err))
-	var h interface{ Hint() string }
-	if errors.As(err, &h) && h.Hint() != "" {
-		fmt.Fprintf(w, "hint: %s\n", h.Hint())
+	if hint := hintOf(err); hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", hint)
 	}
 	return codeOf(verb, err)
+}
+
+// hintOf is what the user can do about an error: a verb's own word, or that of the package whose error it is.
+func hintOf(err error) string {
+	var ours interface{ Hint() string }
+	if errors.As(err, &ours) && ours.Hint() != "" {
+		return ours.Hint()
+	}
+	var theirs interface{ HintText() string }
+	if errors.As(err, &theirs) {
+		return theirs.HintText()
+	}
+	return ""
 }
 
 // codeOf maps an error to the exit code of a verb.

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/run"
 	"github.com/skiff-containers/skiff/run/oci"
 )
 
@@ -37,5 +38,20 @@ func TestReport(t *testing.T) {
 				t.Errorf("code %d %q, want %d %q", code, out.String(), tt.code, tt.text)
 			}
 		})
+	}
+}
+
+func TestHintOf(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err  error
+		want string
+	}{
+		"none":        {errors.New("x"), ""},
+		"a verb's":    {hinted{errors.New("x"), "do this"}, "do this"},
+		"a package's": {fmt.Errorf("x: %w", &run.ErrFailed{Text: "x", Hint: "do that"}), "do that"},
+	} {
+		if got := hintOf(tt.err); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
 	}
 }

@@ -54,8 +54,11 @@ func TestConfigOf(t *testing.T) {
 
 func TestConfigOfRefuses(t *testing.T) {
 	tests := []struct{ name, words, want string }{
-		{"bridge address", "--ip 10.0.0.2 img", "--ip: it needs a bridge network"},
-		{"links", "--link a:b img", "--link"},
+		{"an address without a bridge", "--network none --ip 10.0.0.2 img", "need a bridge network"},
+		{"an address that is none", "--ip here img", "no IP address"},
+		{"the other family", "--ip fd00::1 img", "other family"},
+		{"a mode and a network", "--network host --network n img", "cannot be combined"},
+		{"a network twice", "--network n --network n img", "named twice"},
 		{"restart", "--restart always img", "--restart always"},
 		{"health", "--health-cmd true img", "--health-cmd"},
 		{"userns", "--userns keep-id img", "--userns keep-id"},

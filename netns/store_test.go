@@ -123,7 +123,7 @@ func TestCreate(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := fresh(t, "10.160.0.0/24", "10.160.2.0/23", "0.0.0.0/1")
+			s := fresh(t, "10.160.0.0/24", "10.160.2.0/23")
 			must(s.Create(Network{Name: "other", Subnets: []Subnet{sub("10.9.0.0/16", "", "")}}))
 			n, err := s.Create(tt.n)
 			if tt.want != "" {

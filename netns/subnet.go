@@ -20,9 +20,9 @@ type pool struct {
 // The default network gets a larger subnet.
 func pools(name string) []pool {
 	if name == Bridge {
-		return []pool{{prefix("10.144.0.0/12"), 16}, {prefix("172.20.0.0/14"), 16}, {prefix("192.168.128.0/17"), 20}, {prefix("198.18.0.0/15"), 16}}
+		return []pool{{prefix("10.144.0.0/12"), 16}, {prefix("172.20.0.0/14"), 16}, {prefix("192.168.128.0/17"), 20}, {prefix("198.19.0.0/17"), 17}}
 	}
-	return []pool{{prefix("10.160.0.0/11"), 24}, {prefix("172.24.0.0/14"), 24}, {prefix("192.168.64.0/18"), 24}, {prefix("198.19.0.0/16"), 24}}
+	return []pool{{prefix("10.160.0.0/11"), 24}, {prefix("172.24.0.0/14"), 24}, {prefix("192.168.64.0/18"), 24}, {prefix("198.19.128.0/17"), 24}}
 }
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
