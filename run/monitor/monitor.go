@@ -193,6 +193,9 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 		}
 	}
 	bundle.Unheld = m.native() && !c.Tty
+	if err := m.gather(); err != nil {
+		return err
+	}
 	m.container, err = rt.Create(context.Background(), bundle)
 	for _, f := range bundle.Stdio {
 		if f != nil {
@@ -262,6 +265,7 @@ func (m *monitor) retire(exit record.Exit) error {
 // free gives back what the life of the container held, and notes what the control group knows of its end.
 func (m *monitor) free(exit *record.Exit) error {
 	var errs []error
+	m.endGathered()
 	if m.container != nil {
 		errs = append(errs, m.container.Delete())
 	}
