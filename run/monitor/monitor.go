@@ -96,10 +96,7 @@ func Main(args []string) int {
 // begin takes the container's lock and announces this process as a member of the user namespace.
 func (m *monitor) begin(id string, nslock *disk.Lock) error {
 	var err error
-	if m.alive, err = m.store.ClaimAlive(id); err != nil {
-		if errors.Is(err, disk.ErrLocked) {
-			return fmt.Errorf("container %s is already running", id[:12])
-		}
+	if m.alive, err = m.claim(id); err != nil {
 		return err
 	}
 	ns, err := userns.Own()
