@@ -17,8 +17,11 @@ const claimGrace = 100 * time.Millisecond
 func (m *monitor) claim(id string) (*disk.Lock, error) {
 	for start := time.Now(); ; {
 		lock, err := m.store.ClaimAlive(id)
+		if err == nil {
+			return lock, m.store.SetPaused(id, false) // a monitor that was killed while its container was paused has left that behind
+		}
 		if !errors.Is(err, disk.ErrLocked) {
-			return lock, err
+			return nil, err
 		}
 		st, err := m.store.Status(id)
 		if err != nil {
