@@ -40,8 +40,14 @@ func stats(c *cli.Context) error {
 	}
 	l := listing[statsRow]{
 		columns: []column{
-			{"CONTAINER ID", "ID"}, {"NAME", "Name"}, {"CPU %", "CPUPerc"}, {"MEM USAGE / LIMIT", "MemUsage"}, {"MEM %", "MemPerc"},
-			{"NET I/O", "NetIO"}, {"BLOCK I/O", "BlockIO"}, {"PIDS", "PIDs"},
+			{"CONTAINER ID", "ID"},
+			{"NAME", "Name"},
+			{"CPU %", "CPUPerc"},
+			{"MEM USAGE / LIMIT", "MemUsage"},
+			{"MEM %", "MemPerc"},
+			{"NET I/O", "NetIO"},
+			{"BLOCK I/O", "BlockIO"},
+			{"PIDS", "PIDs"},
 		},
 		headers: map[string]string{"Container": "CONTAINER"},
 		cells: func(r statsRow) []string {

@@ -173,6 +173,10 @@ func (h *Host) Discard(id string, c *record.Container, volumes bool) error {
 	if err != nil {
 		return err
 	}
+	// Nobody can start it any more. A monitor that was killed has left its runtime directory.
+	if err := h.Records.Release(id); err != nil {
+		return fmt.Errorf("cannot remove the runtime directory of container %s: %w", id[:12], err)
+	}
 	args := []string{}
 	if c != nil {
 		h.emit(c, "destroy", nil)

@@ -73,6 +73,9 @@ func (h *Host) runningRoot(c *record.Container, st record.Status) (*Root, error)
 		}
 		return nil, statusErr
 	}
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) || errors.Is(err, unix.ESRCH) {
+		return nil, nil // it is ending: its memory or all of it has gone, and its monitor has not said so yet
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the files of container %s: %w", c.Name, err)
 	}
@@ -200,6 +203,28 @@ func (r *Root) bind(source string, m config.Mount) error {
 		}
 	}
 	return unix.MoveMount(tree, "", int(at.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+// awaitFiles waits while a container that does not run is locked: somebody copies its files, or its last life is just ending. It is ErrRunning when it runs.
+func (h *Host) awaitFiles(ctx context.Context, c *record.Container) error {
+	for start := time.Now(); ; {
+		alive, err := h.Records.Alive(c.ID)
+		if err != nil || !alive {
+			return err
+		}
+		st, err := h.Records.Status(c.ID)
+		if err != nil {
+			return err
+		}
+		if st.State == record.Running || st.State == record.Paused || time.Since(start) > defaultStopTimeout {
+			return fmt.Errorf("%w: %s", ErrRunning, c.Name)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 // Close lets the container go.

@@ -15,11 +15,13 @@ import (
 
 // Start starts a created or exited container: its monitor is started inside the user namespace, and the conversation with it is the session. An *ErrFailed says
 // what the monitor could not do.
-func (h *Host) Start(_ context.Context, c *record.Container, s *Streams) (*Session, error) {
+func (h *Host) Start(ctx context.Context, c *record.Container, s *Streams) (*Session, error) {
 	if alive, err := h.Records.Alive(c.ID); err != nil {
 		return nil, err
 	} else if alive {
-		return nil, fmt.Errorf("%w: %s", ErrRunning, c.Name)
+		if err := h.awaitFiles(ctx, c); err != nil {
+			return nil, err
+		}
 	}
 	if c.Config.Remove {
 		if st, err := h.Records.Status(c.ID); err == nil && st.Started != nil {

@@ -99,10 +99,7 @@ func Main(args []string) int {
 // begin takes the container's lock and announces this process as a member of the user namespace.
 func (m *monitor) begin(id string, nslock *disk.Lock) error {
 	var err error
-	if m.alive, err = m.store.ClaimAlive(id); err != nil {
-		if errors.Is(err, disk.ErrLocked) {
-			return fmt.Errorf("container %s is already running", id[:12])
-		}
+	if m.alive, err = m.claim(id); err != nil {
 		return err
 	}
 	ns, err := userns.Own()
@@ -199,6 +196,9 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	if m.network != nil {
 		bundle.Meanwhile = m.network.connect
 	}
+	if err := m.gather(); err != nil {
+		return err
+	}
 	m.container, err = rt.Create(context.Background(), bundle)
 	for _, f := range bundle.Stdio {
 		if f != nil {
@@ -283,6 +283,7 @@ func (m *monitor) free(exit *record.Exit) error {
 	if m.network != nil {
 		errs = append(errs, m.network.close())
 	}
+	m.endGathered()
 	if m.container != nil {
 		errs = append(errs, m.container.Delete())
 	}
