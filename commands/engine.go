@@ -16,6 +16,7 @@ func heavyVerbs() []heavyVerb {
 		},
 		{"builder du", "Show what builds keep: steps and cache mounts", "", ""},
 		{"builder prune", "Remove the steps that builds keep", "", "Images stay; the next build does its steps again."},
+		{"commit", "Create a new image from a container's changes", "CONTAINER [REPOSITORY[:TAG]]", ""},
 		{"import", "Import the contents from a tarball to create a filesystem image", "file|URL|- [REPOSITORY[:TAG]]", ""},
 		{"load", "Load images from a tar archive or standard input", "", "Reads what `docker save`, `podman save` and `skiff save` write (docker-archive and oci-archive), plain or compressed."},
 		{"login", "Authenticate to a registry", "[SERVER]", ""},
