@@ -16,6 +16,7 @@ func heavyVerbs() []heavyVerb {
 		},
 		{"builder du", "Show what builds keep: steps and cache mounts", "", ""},
 		{"builder prune", "Remove the steps that builds keep", "", "Images stay; the next build does its steps again."},
+		{"commit", "Create a new image from a container's changes", "CONTAINER [REPOSITORY[:TAG]]", ""},
 		{
 			"cp", "Copy files/folders between a container and the local filesystem", "CONTAINER:SRC_PATH DEST_PATH|- | SRC_PATH|- CONTAINER:DEST_PATH",
 			"'-' as the source reads a tar archive from standard input and unpacks it to a directory of the container; as the destination it writes one to standard output.",

@@ -23,6 +23,8 @@ func engineCommands() []*cli.Command {
 		switch v.name {
 		case "build":
 			buildCommand(cmd)
+		case "commit":
+			commitCommand(cmd)
 		case "builder du":
 			builderDuCommand(cmd)
 		case "builder prune":

@@ -93,6 +93,8 @@ func engineVerb(cmd *cli.Command) verb {
 		v.names += "|container " + cmd.Name
 	case cmd.Name == "rmi":
 		v.names = "rmi|image rm|image remove"
+	case cmd.Name == "commit":
+		v.names = "commit|container commit"
 	case cmd.Name == "build":
 		v.names = "build|image build|buildx build|builder build"
 	case cmd.Name == "builder du", cmd.Name == "builder prune":

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
@@ -71,6 +72,25 @@ func (s *Store) PutLayerAs(diffID, parent string, archive io.Reader) (Layer, err
 		return Layer{}, errors.Join(fmt.Errorf("cannot unpack a layer: its digest is %s, not %s", l.UncompressedDigest, d), s.lib.DeleteLayer(id))
 	}
 	return Layer{ID: l.ID, DiffID: diffID, Size: l.UncompressedSize}, nil
+}
+
+// ImageLayers lists an image's layers, lowest first.
+func (s *Store) ImageLayers(id string) ([]Layer, error) {
+	img, err := s.lib.Image(id)
+	if err != nil {
+		return nil, explain("read image", short(id), err)
+	}
+	var list []Layer
+	for top := img.TopLayer; top != ""; {
+		l, err := s.lib.Layer(top)
+		if err != nil {
+			return nil, explain("read a layer of image", short(id), err)
+		}
+		list = append(list, Layer{ID: l.ID, DiffID: l.UncompressedDigest.String(), Size: l.UncompressedSize})
+		top = l.Parent
+	}
+	slices.Reverse(list)
+	return list, nil
 }
 
 // DropLayer removes a layer that PutLayer made and no image uses.

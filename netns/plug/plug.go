@@ -155,12 +155,12 @@ func start(o Options) error {
 		args = append(args, "adopt")
 	}
 	p.Call("execute "+o.Engine, unix.SYS_EXECVE, p.Str(o.Engine), p.Strings(args), p.Strings(environment()))
-	child, err := fork.Start(p, channel, fork.Options{})
+	child, err := fork.Start(p, channel, fork.Options{Sibling: true})
 	if err != nil {
 		return fmt.Errorf(what, err)
 	}
 	defer child.Channel.Close()
-	go reap(child)
+	defer child.PidFD.Close()
 	if _, err := child.Report(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf(what, err)
 	}
@@ -179,19 +179,6 @@ func start(o Options) error {
 		return errors.New("cannot start the network switch: " + string(text))
 	}
 	return nil
-}
-
-// reap waits for a switch that we have started: it is our child for as long as both live. It blocks no thread (pidfd_open(2)).
-func reap(child *fork.Child) {
-	defer child.PidFD.Close()
-	raw, err := child.PidFD.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Read(func(uintptr) bool { // nobody asks how it ended
-		pid, err := unix.Wait4(child.Pid, nil, unix.WNOHANG, nil)
-		return pid != 0 || err != nil && !errors.Is(err, unix.EINTR)
-	})
 }
 
 // Ready is what a switch says when it is; anything else is why it is not.

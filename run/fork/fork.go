@@ -45,6 +45,8 @@ type Options struct {
 	// page fault for whatever either of the two writes next. The calling thread stands still until the child has executed its program, so the program
 	// must not wait for the caller.
 	Borrow bool
+	// Sibling makes the process a child of the caller's parent (CLONE_PARENT): it is to outlive the caller, who need not wait for it and cannot.
+	Sibling bool
 }
 
 // Child is a forked process and the channel to it: its end of the channel is the descriptor that Program.Channel was told.
@@ -98,6 +100,10 @@ func Start(p *Program, c *Channel, o Options) (*Child, error) {
 	p.keep = append(p.keep, pidfd, args)
 	args.flags = uint64(o.Namespaces) | unix.CLONE_PIDFD
 	args.pidfd = uint64(uintptr(unsafe.Pointer(pidfd)))
+	if o.Sibling {
+		args.flags |= unix.CLONE_PARENT
+		args.exitSignal = 0 // the caller's own is used (clone(2))
+	}
 	if o.Borrow {
 		args.flags |= unix.CLONE_VM | unix.CLONE_VFORK
 	}

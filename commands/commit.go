@@ -1,0 +1,61 @@
+//go:build !front
+
+package commands
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/skiff-containers/skiff/pull"
+	"github.com/skiff-containers/skiff/storage"
+	"github.com/skiff-containers/skiff/storage/record"
+)
+
+func commitCommand(cmd *cli.Command) {
+	cmd.Flags = []cli.Flag{
+		option{"author", "a", "string", "Author of the image", ""},
+		option{"change", "c", "list", "Apply Dockerfile instruction to the created image", ""},
+		option{"message", "m", "string", "Commit message", ""},
+		option{"no-pause", "", "", "Commit a running container while it goes on", ""},
+		option{"pause", "p", "", "Not supported for a running container: see --no-pause", "true"},
+	}
+	cmd.Before = operands(cmd, 1, 2)
+	cmd.Action = func(c *cli.Context) error {
+		return withStore(c, func(s *storage.Store, records *record.Store) error {
+			container, err := records.Find(c.Args().First())
+			if err != nil {
+				return err
+			}
+			st, err := records.Status(container.ID)
+			if err != nil {
+				return err
+			}
+			if st.State == record.Running && !c.Bool("no-pause") && c.Bool("pause") {
+				return hinted{
+					fmt.Errorf("cannot commit %s: it is running, and this version cannot pause it", container.Name),
+					"stop it first, or take it as it is at this moment with --no-pause",
+				}
+			}
+			if container.Layer == "vfs" {
+				return fmt.Errorf("cannot commit %s: its layer is a copy of the image (vfs), which does not tell what changed", container.Name)
+			}
+			name := c.Args().Get(1)
+			id, err := pull.Commit(s, pull.CommitOptions{
+				ImageID: container.ImageID, Upper: filepath.Join(records.Dir(container.ID), record.Layer, "upper"), Config: container.Config,
+				Author: c.String("author"), Message: c.String("message"), Changes: listOf(c, "change"), Name: name,
+			})
+			if err != nil {
+				return fmt.Errorf("cannot commit %s: %w", container.Name, err)
+			}
+			var names []string
+			if name != "" {
+				names = []string{name}
+			}
+			emitImage(records, "commit", id, names)
+			_, err = fmt.Fprintln(c.App.Writer, "sha256:"+id)
+			return err
+		})
+	}
+}

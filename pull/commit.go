@@ -1,0 +1,161 @@
+package pull
+
+// This file makes an image of a container: its image's layers, and one of what the container changed.
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skiff-containers/skiff/build/files"
+	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/storage"
+)
+
+// CommitOptions of Commit.
+type CommitOptions struct {
+	ImageID string        // what the container was made of
+	Upper   string        // the directory of its changes
+	Config  config.Config // what was asked of it: the image inherits that
+	Author  string
+	Message string
+	Changes []string // Dockerfile instructions for the configuration
+	Name    string   // "" is none
+}
+
+// Commit writes the image and returns its id.
+func Commit(s *storage.Store, o CommitOptions) (string, error) {
+	unlock, err := s.Writing()
+	if err != nil {
+		return "", err
+	}
+	defer unlock() //nolint:errcheck // closes a descriptor
+	raw, err := s.Library().ImageBigData(o.ImageID, "sha256:"+o.ImageID)
+	if err != nil {
+		return "", fmt.Errorf("cannot read the container's image: %w", err)
+	}
+	layers, err := s.ImageLayers(o.ImageID)
+	if err != nil {
+		return "", err
+	}
+	doc := map[string]json.RawMessage{}
+	var parts imageConfig
+	if err = errors.Join(json.Unmarshal(raw, &doc), json.Unmarshal(raw, &parts)); err != nil {
+		return "", fmt.Errorf("cannot read the configuration of the container's image: %w", err)
+	}
+	parts.Config.inherit(o.Config)
+	for _, change := range o.Changes {
+		if err = parts.Config.apply(change); err != nil {
+			return "", err
+		}
+	}
+	layer, err := putUpper(s, layers, o.Upper)
+	if err != nil {
+		return "", err
+	}
+	layers = append(layers, layer)
+	config, err := committed(doc, parts, layers, o)
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	if o.Name != "" {
+		names = []string{o.Name}
+	}
+	return s.PutImage(layers, config, names...)
+}
+
+// putUpper makes a layer of a directory of changes.
+func putUpper(s *storage.Store, below []storage.Layer, dir string) (storage.Layer, error) {
+	root, err := os.Open(dir)
+	if err != nil {
+		return storage.Layer{}, fmt.Errorf("cannot read the container's changes: %w", err)
+	}
+	defer root.Close() //nolint:errcheck // only read from
+	parent := ""
+	if n := len(below); n > 0 {
+		parent = below[n-1].ID
+	}
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(files.Tar(w, root, files.TarOptions{Changes: true})) }()
+	layer, err := s.PutLayer(parent, r)
+	_ = r.Close() // what remains is not wanted
+	return layer, err
+}
+
+// inherit takes over what was asked of a container.
+func (c *containerConfig) inherit(asked config.Config) {
+	for _, e := range asked.Env {
+		if k, v, ok := strings.Cut(e, "="); ok {
+			c.Env = setVariable(c.Env, k, v)
+		}
+	}
+	c.Env = slices.DeleteFunc(c.Env, func(e string) bool {
+		name, _, _ := strings.Cut(e, "=")
+		return slices.Contains(asked.UnsetEnv, name)
+	})
+	if len(asked.Entrypoint) > 0 || asked.ClearEntrypoint {
+		c.Entrypoint, c.Cmd = asked.Entrypoint, nil
+	}
+	if len(asked.Command) > 0 {
+		c.Cmd = asked.Command
+	}
+	if asked.User != "" {
+		c.User = asked.User
+	}
+	if asked.Workdir != "" {
+		c.WorkingDir = asked.Workdir
+	}
+	if asked.StopSignal != "" {
+		c.StopSignal = asked.StopSignal
+	}
+	for k, v := range asked.Labels {
+		if c.Labels == nil {
+			c.Labels = map[string]string{}
+		}
+		c.Labels[k] = v
+	}
+}
+
+// committed writes the configuration: what the image says that we do not know stays as it is.
+func committed(doc map[string]json.RawMessage, parts imageConfig, layers []storage.Layer, o CommitOptions) ([]byte, error) {
+	now := time.Now().UTC()
+	var lines []json.RawMessage
+	if old := doc["history"]; old != nil {
+		if err := json.Unmarshal(old, &lines); err != nil {
+			return nil, fmt.Errorf("cannot read the history of the container's image: %w", err)
+		}
+	}
+	line := map[string]any{"created": now, "created_by": strings.Join(o.Config.Command, " ")}
+	if o.Author != "" {
+		line["author"] = o.Author
+	}
+	if o.Message != "" {
+		line["comment"] = o.Message
+	}
+	text, err := json.Marshal(line)
+	if err != nil {
+		return nil, err
+	}
+	diffs := make([]string, len(layers))
+	for i, l := range layers {
+		diffs[i] = l.DiffID
+	}
+	set := map[string]any{
+		"created": now, "config": parts.Config, "history": append(lines, text), "rootfs": map[string]any{"type": "layers", "diff_ids": diffs},
+	}
+	if o.Author != "" {
+		set["author"] = o.Author
+	}
+	for k, v := range set {
+		if doc[k], err = json.Marshal(v); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(doc)
+}
