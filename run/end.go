@@ -124,20 +124,7 @@ func (h *Host) Remove(ctx context.Context, c *record.Container, o RemoveOptions)
 		return err
 	}
 	if alive {
-		st, err := h.Records.Status(c.ID)
-		if err != nil && !o.Force {
-			return err
-		}
-		living := st.State == record.Running || st.State == record.Paused
-		if !o.Force && living {
-			return fmt.Errorf("cannot remove container %q: it is running: stop it first, or remove it with -f", c.Name)
-		}
-		if living {
-			if err := h.end(ctx, c, stage.Request{Op: stage.OpStop, Signal: int(unix.SIGKILL), Timeout: -1}); err != nil && !errors.Is(err, ErrNotRunning) {
-				return err
-			}
-		}
-		if err := h.awaitMonitor(ctx, c.ID); err != nil {
+		if err := h.endForRemoval(ctx, c, o.Force); err != nil {
 			return err
 		}
 	} else {
@@ -146,15 +133,27 @@ func (h *Host) Remove(ctx context.Context, c *record.Container, o RemoveOptions)
 	return h.Discard(c.ID, c, o.Volumes)
 }
 
-// awaitMonitor waits until the monitor has let the container go.
-func (h *Host) awaitMonitor(ctx context.Context, id string) error {
+// endForRemoval waits until the monitor has let the container go, and with force makes it: one that is only about to start is ended as soon as it has.
+func (h *Host) endForRemoval(ctx context.Context, c *record.Container, force bool) error {
 	for start := time.Now(); ; {
-		alive, err := h.Records.Alive(id)
+		alive, err := h.Records.Alive(c.ID)
 		if err != nil || !alive {
 			return err
 		}
+		st, err := h.Records.Status(c.ID)
+		if err != nil && !force {
+			return err
+		}
+		if st.State == record.Running || st.State == record.Paused {
+			if !force {
+				return fmt.Errorf("cannot remove container %q: it is running: stop it first, or remove it with -f", c.Name)
+			}
+			if err := h.end(ctx, c, stage.Request{Op: stage.OpStop, Signal: int(unix.SIGKILL), Timeout: -1}); err != nil && !errors.Is(err, ErrNotRunning) {
+				return err
+			}
+		}
 		if time.Since(start) > defaultStopTimeout {
-			return fmt.Errorf("cannot remove container %s: its monitor does not end", id[:12])
+			return fmt.Errorf("cannot remove container %s: its monitor does not end", c.ID[:12])
 		}
 		select {
 		case <-ctx.Done():
