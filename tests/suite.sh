@@ -25,12 +25,12 @@ go_test() {
 	say "go test $*"
 	go test -v -tags "$TAGS" "$@" >"$work/log" 2>&1 || status=1
 	cat "$work/log" >>"$work/all"
-	grep -E '^(ok|FAIL|---|\?)[[:space:]]' "$work/log" | grep -E '^(ok|FAIL|\?)' | grep -v 'no test files' >>"$results" || true
+	grep -a -E '^(ok|FAIL|---|\?)[[:space:]]' "$work/log" | grep -a -E '^(ok|FAIL|\?)' | grep -a -v 'no test files' >>"$results" || true
 	if [ $status != 0 ]; then
 		failed=1
-		grep -v -E '^ *(=== (RUN|PAUSE|CONT|NAME)|--- PASS)' "$work/log" || true
+		grep -a -v -E '^ *(=== (RUN|PAUSE|CONT|NAME)|--- PASS)' "$work/log" || true
 	else
-		grep -E '^(ok|--- SKIP)' "$work/log" || true
+		grep -a -E '^(ok|--- SKIP)' "$work/log" || true
 	fi
 }
 
@@ -47,7 +47,7 @@ if [ "$part" = all ] || [ "$part" = unit ]; then
 	go vet -tags "$TAGS" ./... || failed=1
 	go vet -tags "$TAGS,front" ./commands . || failed=1
 	# shellcheck disable=SC2046
-	go_test -timeout 10m "${as_user[@]}" $(go list -tags "$TAGS" ./... | grep -v /tests)
+	go_test -timeout 10m "${as_user[@]}" $(go list -tags "$TAGS" ./... | grep -a -v /tests)
 	# root's own user namespace is another path: no set-uid helpers
 	[ "$(id -u)" != 0 ] || go_test -count=1 ./run/userns ./run/oci
 fi
@@ -66,15 +66,15 @@ if [ "$part" = all ] || [ "$part" = e2e ]; then
 	unset SKIFF_E2E_WHOLE SKIFF_E2E_PAIR
 fi
 
-count() { grep -c -E "^ *--- $1" "$work/all" || true; }
+count() { grep -a -c -E "^ *--- $1" "$work/all" || true; }
 echo
 if [ "$(count SKIP)" != 0 ]; then
 	echo "skipped, and why:"
-	grep -E -A3 '^ *--- SKIP' "$work/all" | grep -v -E '^--$|--- PASS|^ok|=== ' | sed 's/^ */  /' | sort -u
+	grep -a -E -A3 '^ *--- SKIP' "$work/all" | grep -a -v -E '^--$|--- PASS|^ok|=== ' | sed 's/^ */  /' | sort -u
 fi
 if [ "$(count FAIL)" != 0 ]; then
 	echo "failed:"
-	grep -E '^ *--- FAIL' "$work/all" | sed 's/^ */  /'
+	grep -a -E '^ *--- FAIL' "$work/all" | sed 's/^ */  /'
 fi
 echo "$(count PASS) passed, $(count FAIL) failed, $(count SKIP) skipped"
 cat "$results"
