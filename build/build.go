@@ -91,7 +91,7 @@ func Build(ctx context.Context, images *storage.Store, o Options, write func(*Bu
 		if err != nil {
 			return fmt.Errorf("cannot read the build's directory %q: %w", name, err)
 		}
-		defer f.Close() //nolint:errcheck // only read from
+		defer f.Close() // only read from
 		env.Locals[name] = f
 	}
 	built, err := solve(ctx, env, keys, o)

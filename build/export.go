@@ -89,7 +89,7 @@ func (b *Built) step(l snap.Layer, parent string) (storage.Layer, error) {
 	if err != nil {
 		return storage.Layer{}, fmt.Errorf("cannot read a step: %w", err)
 	}
-	defer root.Close() //nolint:errcheck // only read from
+	defer root.Close() // only read from
 	o := files.TarOptions{Changes: true}
 	if rewrite {
 		o.Latest = *b.Epoch
@@ -213,7 +213,7 @@ func (b *Built) Local(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("cannot write the output: %w", err)
 	}
-	defer root.Close() //nolint:errcheck // nothing is buffered
+	defer root.Close() // nothing is buffered
 	v, err := b.store.View(ctx, b.Tree)
 	if err != nil {
 		return err

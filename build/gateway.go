@@ -184,7 +184,7 @@ func (r *reference) ReadFile(ctx context.Context, req client.ReadRequest) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close() // only read from
 	var in io.Reader = f
 	if req.Range != nil {
 		in = io.NewSectionReader(f, int64(req.Range.Offset), int64(req.Range.Length))

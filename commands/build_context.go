@@ -151,7 +151,7 @@ func (x *contexts) stdin(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close() //nolint:errcheck // nothing is buffered
+	defer root.Close() // nothing is buffered
 	if err := files.Unpack(ctx, in, root, "/", &files.Owner{}, nil); err != nil {
 		return fmt.Errorf("cannot unpack the context from standard input: %w", err)
 	}

@@ -76,7 +76,7 @@ func putUpper(s *storage.Store, below []storage.Layer, dir string) (storage.Laye
 	if err != nil {
 		return storage.Layer{}, fmt.Errorf("cannot read the container's changes: %w", err)
 	}
-	defer root.Close() //nolint:errcheck // only read from
+	defer root.Close() // only read from
 	parent := ""
 	if n := len(below); n > 0 {
 		parent = below[n-1].ID

@@ -150,7 +150,7 @@ func (c *copier) touchDir(d dirTime) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close() //nolint:errcheck // nothing is buffered
+	defer dir.Close() // nothing is buffered
 	return touch(dir, base, d.at)
 }
 
@@ -196,7 +196,7 @@ func (c *copier) entry(e Entry, to string) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close() //nolint:errcheck // nothing is buffered
+	defer dir.Close() // nothing is buffered
 	st, err := statAt(dir, base)
 	there := err == nil
 	if there && kind == unix.S_IFDIR && st.Mode&unix.S_IFMT == unix.S_IFLNK {
@@ -265,7 +265,7 @@ func (c *copier) link(e Entry, dir *os.File, base, to string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer from.Close() //nolint:errcheck // only read from
+	defer from.Close() // only read from
 	if err := unix.Linkat(int(from.Fd()), name, int(dir.Fd()), base, 0); err != nil {
 		return false, fmt.Errorf("cannot link /%s to /%s: %w", to, first, err)
 	}
@@ -278,7 +278,7 @@ func (c *copier) data(e Entry, dir *os.File, base string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close() //nolint:errcheck // only read from
+	defer in.Close() // only read from
 	out, err := openAt(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
 	if err != nil {
 		return err

@@ -65,7 +65,7 @@ func Lstat(root *os.File, name string) (unix.Stat_t, error) {
 	if err != nil {
 		return unix.Stat_t{}, err
 	}
-	defer dir.Close() //nolint:errcheck // a directory that was looked into
+	defer dir.Close() // a directory that was looked into
 	return statAt(dir, path.Base(rel))
 }
 
@@ -76,7 +76,7 @@ func Stat(root *os.File, name string) (unix.Stat_t, error) {
 	if err != nil {
 		return st, err
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
+	defer f.Close() // nothing was written
 	return st, unix.Fstat(int(f.Fd()), &st)
 }
 

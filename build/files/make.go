@@ -51,7 +51,7 @@ func Mkdir(root *os.File, name string, perm uint32, all bool, owner *Owner, at *
 	if err != nil {
 		return err
 	}
-	defer dir.Close() //nolint:errcheck // nothing is buffered
+	defer dir.Close() // nothing is buffered
 	if err := unix.Mkdirat(int(dir.Fd()), base, 0o700); err != nil {
 		return &os.PathError{Op: "make directory", Path: name, Err: err}
 	}
@@ -84,7 +84,7 @@ func Symlink(root *os.File, target, name string, owner *Owner, at *time.Time) er
 	if err != nil {
 		return err
 	}
-	defer dir.Close() //nolint:errcheck // nothing is buffered
+	defer dir.Close() // nothing is buffered
 	if err := unix.Symlinkat(target, int(dir.Fd()), base); err != nil {
 		return &os.PathError{Op: "make link", Path: name, Err: err}
 	}
@@ -137,7 +137,7 @@ func RemoveEmpty(root *os.File, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer dir.Close() //nolint:errcheck // nothing is buffered
+	defer dir.Close() // nothing is buffered
 	st, err := statAt(dir, base)
 	flags := 0
 	switch {
@@ -161,6 +161,6 @@ func RestoreTime(root *os.File, name string, st *unix.Stat_t) error {
 	if err != nil {
 		return nil //nolint:nilerr // it is gone, and needs no time
 	}
-	defer f.Close() //nolint:errcheck // nothing is buffered
+	defer f.Close() // nothing is buffered
 	return unix.UtimesNanoAt(int(f.Fd()), ".", []unix.Timespec{st.Atim, st.Mtim}, 0)
 }

@@ -44,7 +44,7 @@ func (t *tarrer) directory(parent *os.File, at string) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close() //nolint:errcheck // only read from
+	defer dir.Close() // only read from
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (t *tarrer) subdirectory(dir *os.File, name, full string, h *tar.Header) er
 	if err != nil {
 		return err
 	}
-	defer sub.Close() //nolint:errcheck // only read from
+	defer sub.Close() // only read from
 	h.Typeflag, h.Name = tar.TypeDir, full+"/"
 	keep(h, sub)
 	if err := t.w.WriteHeader(h); err != nil {
@@ -140,7 +140,7 @@ func (t *tarrer) file(dir *os.File, name string, h *tar.Header, st *unix.Stat_t)
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close() // only read from
 	keep(h, f)
 	if err := t.w.WriteHeader(h); err != nil {
 		return err

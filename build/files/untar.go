@@ -45,7 +45,7 @@ func (c *copier) unpack(name, dest string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close() // only read from
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return false, err
@@ -78,7 +78,7 @@ func Unpack(ctx context.Context, archive io.Reader, root *os.File, dest string, 
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // nothing is buffered
+	defer f.Close() // nothing is buffered
 	var dirs []*tar.Header
 	r := tar.NewReader(stream)
 	for {
@@ -125,10 +125,10 @@ func unpackOne(root *os.File, h *tar.Header, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	defer up.Close() //nolint:errcheck // nothing is buffered
+	defer up.Close() // nothing is buffered
 	base := path.Base(Rel(h.Name))
 	fd := int(up.Fd())
-	if st, err := statAt(up, base); err == nil && !(h.Typeflag == tar.TypeDir && st.Mode&unix.S_IFMT == unix.S_IFDIR) {
+	if st, err := statAt(up, base); err == nil && (h.Typeflag != tar.TypeDir || st.Mode&unix.S_IFMT != unix.S_IFDIR) {
 		if err := removeAt(up, base); err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func unpackOne(root *os.File, h *tar.Header, r io.Reader) error {
 		if err != nil {
 			return err
 		}
-		defer from.Close() //nolint:errcheck // only read from
+		defer from.Close() // only read from
 		return unix.Linkat(int(from.Fd()), name, fd, base, 0)
 	case tar.TypeFifo:
 		err = unix.Mkfifoat(fd, base, 0o600)

@@ -202,7 +202,7 @@ func (s Source) Walk(name string, p Pick, emit func(Entry) error) error {
 		if at.dir, err = OpenDir(s.Root, path.Dir(rel)); err != nil {
 			return err
 		}
-		defer at.dir.Close() //nolint:errcheck // only read from
+		defer at.dir.Close() // only read from
 		at.base, at.full = path.Base(rel), rel
 	}
 	st, err := statAt(at.dir, at.base)
@@ -248,7 +248,7 @@ func (w *walker) directory(at position, e Entry, wanted bool) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close() //nolint:errcheck // only read from
+	defer dir.Close() // only read from
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return err

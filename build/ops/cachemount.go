@@ -84,7 +84,7 @@ func (m *mounts) cacheDir(ctx context.Context, mount *pb.Mount, in *Ref, id, dir
 	if err != nil {
 		return fmt.Errorf("cannot open the cache %s: %w", id, err)
 	}
-	defer root.Close() //nolint:errcheck // nothing was written
+	defer root.Close() // nothing was written
 	now := time.Now()
 	_ = os.Chtimes(dir, now, now) // when it was last used, for builder prune
 	return m.attach(root, ".", mount.Dest, mount.Readonly)
@@ -111,7 +111,7 @@ func (m *mounts) fillCache(ctx context.Context, mount *pb.Mount, in *Ref, id, di
 		if err != nil {
 			return err
 		}
-		defer root.Close() //nolint:errcheck // nothing is buffered
+		defer root.Close() // nothing is buffered
 		sel := files.Rel(mount.Selector)
 		if err := files.Copy(ctx, src, root, "/", files.CopyOptions{Pick: files.Pick{Path: sel}, Contents: true}); err != nil {
 			return err

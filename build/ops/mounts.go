@@ -183,7 +183,7 @@ func (m *mounts) secret(mount *pb.Mount) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close() //nolint:errcheck // nothing is buffered
+	defer dir.Close() // nothing is buffered
 	if err := files.WriteFile(dir, "secret", data, o.Mode&0o777, &files.Owner{UID: o.Uid, GID: o.Gid}, nil); err != nil {
 		return fmt.Errorf("cannot write secret %s: %w", o.ID, err)
 	}

@@ -114,7 +114,7 @@ func (s *Store) sync() error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close() //nolint:errcheck // only read from
+	defer dir.Close() // only read from
 	if err := unix.Syncfs(int(dir.Fd())); err != nil {
 		return fmt.Errorf("cannot write the build cache to the disk: %w", err)
 	}
