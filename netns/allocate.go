@@ -76,7 +76,7 @@ func (s *Store) Attach(n *Network, e Endpoint) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Unlock() //nolint:errcheck // nothing is lost with it
+	defer lock.Unlock()
 	e.Version, e.ID, e.Network, e.Created = Version, newID(), n.ID, time.Now().UTC()
 	if err := s.attach(n, &e); err != nil {
 		return nil, fmt.Errorf("cannot connect to network %s: %w", n.Name, err)
@@ -237,7 +237,7 @@ func (s *Store) choose(n *Network, sub Subnet, container string) (netip.Addr, er
 			err := s.claim(n.ID, a, container)
 			if err == nil {
 				// Only a hint: a torn one is not an address, and the search begins at the first.
-				_ = os.WriteFile(hint, []byte(a.Next().String()), 0o600)
+				_ = os.WriteFile(hint, []byte(a.Next().String()), 0o600) //nolint:forbidigo // as said
 				return a, nil
 			}
 			if !errors.Is(err, ErrAddressInUse) {
@@ -288,7 +288,7 @@ func (s *Store) Detach(n *Network, container string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Unlock() //nolint:errcheck // nothing is lost with it
+	defer lock.Unlock()
 	return s.detach(n.ID, container)
 }
 
@@ -323,7 +323,7 @@ func (s *Store) Update(n *Network, container string, change func(*Endpoint)) err
 	if err != nil {
 		return err
 	}
-	defer lock.Unlock() //nolint:errcheck // nothing is lost with it
+	defer lock.Unlock()
 	file := s.endpointFile(n.ID, container)
 	e, err := s.load1(file)
 	if err != nil {

@@ -67,7 +67,7 @@ func TestAttach(t *testing.T) {
 	}
 	// The dead one's file names the address that is c's now: its return must not free it.
 	lock := must(disk.TryLock(b.Alive, disk.Exclusive))
-	defer lock.Unlock() //nolint:errcheck // the test ends
+	defer lock.Unlock()
 	if again := must(s.Attach(n, b)); again.IPv4 == ec.IPv4 {
 		t.Fatal(again)
 	}

@@ -152,7 +152,7 @@ func (n *Network) MTU() int {
 }
 
 // Isolated says whether containers of this network may not reach each other (enable_icc=false).
-func (n *Network) Isolated() bool { return truth(n.Options[optionICC], true) == false }
+func (n *Network) Isolated() bool { return !truth(n.Options[optionICC], true) }
 
 // Masquerade says whether what leaves gets the uplink's address.
 func (n *Network) Masquerade() bool { return truth(n.Options[optionMasquerade], true) }

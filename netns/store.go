@@ -66,7 +66,7 @@ func (s *Store) Create(n Network) (made *Network, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Unlock() //nolint:errcheck // nothing is lost with it
+	defer lock.Unlock()
 	others, err := s.List()
 	if err != nil {
 		return nil, err // a network that cannot be read may have the same subnet
@@ -243,7 +243,7 @@ func (s *Store) Remove(nameOrID string) (name string, err error) {
 	if err != nil {
 		return "", err
 	}
-	defer lock.Unlock() //nolint:errcheck // nothing is lost with it
+	defer lock.Unlock()
 	users, err := s.endpoints(n)
 	if err != nil {
 		return "", fmt.Errorf("cannot remove network %s: %w", n.Name, err)

@@ -18,6 +18,7 @@ import (
 
 const (
 	uplinkName = "up0"
+	packetName = "up1" // the other end of up0 without /dev/net/tun
 	// localTable is the routing table of what is marked: it is for us, whoever it is addressed to.
 	localTable = 100
 	localMark  = 1
@@ -113,6 +114,47 @@ func (s *space) loopback() error {
 		return fmt.Errorf("cannot bring up the loopback interface: %w", err)
 	}
 	return nil
+}
+
+// makeUplink makes the interface of the way out, and returns what starts the stack behind it: a TUN device where users may have one, else a veth pair with a
+// packet socket, which is slower.
+func (s *space) makeUplink() (begin func() (*uplink.Uplink, error), err error) {
+	var device *os.File
+	err = s.do(func() (err error) {
+		device, err = uplink.Device(uplinkName)
+		return err
+	})
+	if err == nil {
+		return func() (*uplink.Uplink, error) { return uplink.Start(device) }, nil
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = uplinkName, uplink.MTU
+	if vethErr := s.link.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: packetName}); vethErr != nil {
+		return nil, errors.Join(err, fmt.Errorf("cannot do without either: %w", vethErr))
+	}
+	peer, err := s.link.LinkByName(packetName)
+	fd := -1
+	if err == nil {
+		// Up before there is a socket: one that is bound to an interface that is down has an error waiting, at which the stack would end.
+		err = errors.Join(s.link.LinkSetARPOff(peer), s.link.LinkSetMTU(peer, uplink.MTU), s.link.LinkSetUp(peer))
+	}
+	if err == nil {
+		err = s.do(func() (err error) {
+			// The stack alone speaks on that end.
+			if err = sysctl("ipv6/conf/"+packetName+"/disable_ipv6", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+			fd, err = uplink.PacketSocket(peer.Attrs().Index)
+			return err
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot set up the uplink: %w", err)
+	}
+	// The stack has a hardware address of its own: what it hears must not be taken for its own words.
+	return func() (*uplink.Uplink, error) {
+		return uplink.StartPacket(fd, net.HardwareAddr{2, 0x73, 0x6b, 0x69, 0x66, 1})
+	}, nil
 }
 
 // addUplink gives the TUN device its addresses and makes it the way out, and sends what is marked to ourselves.

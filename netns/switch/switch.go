@@ -142,7 +142,6 @@ func leaveMounts(data string) {
 
 // setUp makes the namespace's furniture: forwarding, the uplink, the rules.
 func (h *hub) setUp() error {
-	var device *os.File
 	err := h.space.do(func() (err error) {
 		for file, value := range map[string]string{
 			"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1",
@@ -155,22 +154,19 @@ func (h *hub) setUp() error {
 				return err
 			}
 		}
-		if err := h.space.loopback(); err != nil {
-			return err
-		}
-		device, err = uplink.Device(uplinkName)
-		return err
+		return h.space.loopback()
 	})
 	if err != nil {
 		return err
 	}
-	if err := h.space.addUplink(); err != nil {
-		return errors.Join(err, device.Close())
+	begin, err := h.space.makeUplink()
+	if err != nil {
+		return err
 	}
-	if err := h.space.rules(); err != nil {
-		return errors.Join(err, device.Close())
+	if err := errors.Join(h.space.addUplink(), h.space.rules()); err != nil {
+		return err
 	}
-	h.uplink, err = uplink.Start(device)
+	h.uplink, err = begin()
 	return err
 }
 

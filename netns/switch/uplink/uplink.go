@@ -11,6 +11,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -35,17 +36,20 @@ const nic = 1
 // Uplink is a running stack.
 type Uplink struct {
 	stack *stack.Stack
-	link  *link
+	link  stack.LinkEndpoint
 }
 
 // Start runs a stack on a TUN device (Device), which it owns from then on.
-func Start(device *os.File) (*Uplink, error) {
+func Start(device *os.File) (*Uplink, error) { return start(newLink(device, MTU), false) }
+
+// start runs a stack on a link; ethernet says that it has neighbours to be asked for, of whom all but the switch's interface are behind that.
+func start(end stack.LinkEndpoint, ethernet bool) (*Uplink, error) {
 	s := stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 		HandleLocal:        false,
 	})
-	u := &Uplink{stack: s, link: newLink(device, MTU)}
+	u := &Uplink{stack: s, link: end}
 	sack := tcpip.TCPSACKEnabled(true)
 	moderate := tcpip.TCPModerateReceiveBufferOption(true)
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 8 << 20}
@@ -75,7 +79,12 @@ func Start(device *os.File) (*Uplink, error) {
 			return nil, fmt.Errorf("cannot set up the uplink: %s", err)
 		}
 	}
-	s.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}, {Destination: header.IPv6EmptySubnet, NIC: nic}})
+	routes := []tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}, {Destination: header.IPv6EmptySubnet, NIC: nic}}
+	if ethernet {
+		routes[0].Gateway = tcpip.AddrFromSlice(Local4.Addr().AsSlice())
+		routes[1].Gateway = tcpip.AddrFromSlice(Local6.Addr().AsSlice())
+	}
+	s.SetRouteTable(routes)
 	return u, nil
 }
 
