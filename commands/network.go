@@ -11,6 +11,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/skiff-containers/skiff/netns"
+	"github.com/skiff-containers/skiff/run"
+	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/storage/record"
 )
 
@@ -215,4 +217,69 @@ func networkPrune(c *cli.Context) error {
 		}
 	}
 	return nil
+}
+
+func networkConnectCommand() *cli.Command {
+	return &cli.Command{
+		Usage: "Connect a container to a network", ArgsUsage: "NETWORK CONTAINER",
+		Flags: []cli.Flag{
+			option{"alias", "", "list", "Add network-scoped alias for the container", ""},
+			option{"gw-priority", "", "int", "Accepted for compatibility: the default route stays", ""},
+			option{"ip", "", "string", "IPv4 address (e.g., 172.30.100.104)", ""},
+			option{"ip6", "", "string", "IPv6 address (e.g., 2001:db8::33)", ""},
+			option{"link", "", "list", "Add link to another container", ""},
+		},
+		Action: func(c *cli.Context) error {
+			p := config.Place{Network: c.Args().First(), Aliases: listOf(c, "alias"), Links: listOf(c, "link")}
+			for flag, four := range map[string]bool{"ip": true, "ip6": false} {
+				if v := c.String(flag); v != "" {
+					if err := p.SetAddress(v, four); err != nil {
+						return fmt.Errorf("--%s: %w", flag, err)
+					}
+				}
+			}
+			return rewire(c, func(h *run.Host, t *record.Container, n *netns.Network) error {
+				p.Network = n.Name
+				return h.Connect(c.Context, t, p)
+			}, "connect")
+		},
+	}
+}
+
+func networkDisconnectCommand() *cli.Command {
+	return &cli.Command{
+		Usage: "Disconnect a container from a network", ArgsUsage: "NETWORK CONTAINER",
+		Flags: []cli.Flag{option{"force", "f", "", "Accepted for compatibility: a container is always disconnected at once", ""}},
+		Action: func(c *cli.Context) error {
+			return rewire(c, func(h *run.Host, t *record.Container, n *netns.Network) error {
+				return h.Disconnect(c.Context, t, n.Name)
+			}, "disconnect")
+		},
+	}
+}
+
+// rewire finds the network and the running container that a verb names, and lets change.
+func rewire(c *cli.Context, change func(h *run.Host, t *record.Container, n *netns.Network) error, action string) error {
+	h, err := hostOf(c)
+	if err != nil {
+		return err
+	}
+	n, err := netns.Open(h.Records.Data, h.Records.Run).Find(c.Args().First())
+	if err != nil {
+		return err
+	}
+	if n.Driver != netns.DriverBridge {
+		return fmt.Errorf("cannot %s: network %s has no containers to %s (its driver is %s)", action, n.Name, action, n.Driver)
+	}
+	t, err := h.Find(c.Context, c.Args().Get(1))
+	if err != nil {
+		return err
+	}
+	if t.State != record.Running {
+		return hinted{fmt.Errorf("cannot %s container %s: it is not running", action, t.Name), "start it first; a container that is made anew can be on several networks (--network twice)"}
+	}
+	if err := change(h, t.Container, n); err != nil {
+		return err
+	}
+	return h.Records.Emit(record.Event{Type: "network", Action: action, ID: n.ID, Attributes: map[string]string{"container": t.ID, "name": n.Name, "type": n.Driver}})
 }

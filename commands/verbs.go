@@ -67,6 +67,8 @@ func allVerbs() []verb {
 		{names: "container inspect", usage: "Display detailed information on one or more containers", make: containerInspectCommand, least: 1, most: -1},
 		{names: "container prune", usage: "Remove all stopped containers", make: containerPruneCommand},
 		{names: "image inspect", usage: "Display detailed information on one or more images", make: imageInspectCommand, least: 1, most: -1},
+		{names: "network connect", usage: "Connect a container to a network", make: networkConnectCommand, least: 2, most: 2},
+		{names: "network disconnect", usage: "Disconnect a container from a network", make: networkDisconnectCommand, least: 2, most: 2},
 		{names: "network create", usage: "Create a network", make: networkCreateCommand, least: 1, most: 1},
 		{names: "network inspect", usage: "Display detailed information on one or more networks", make: networkInspectCommand, least: 1, most: -1},
 		{names: "network ls|network list", usage: "List networks", make: networkLsCommand},

@@ -73,8 +73,10 @@ type Reply struct {
 
 // Cable is a connection to the switch. The container that was attached on it stays so for as long as it is open.
 type Cable struct {
-	conn  *stage.Conn
-	space *os.File // the switch's network namespace
+	conn    *stage.Conn
+	space   *os.File      // the switch's network namespace
+	replies chan Reply    // of a container that is attached: read hands them on
+	gone    chan struct{} // closed when the switch has gone
 }
 
 // Options of Connect.
@@ -201,13 +203,44 @@ const GraceVariable = "SKIFF_SWITCH_GRACE"
 // Attach connects the container whose network namespace is space. It returns its published ports.
 func (c *Cable) Attach(r Request, space *os.File) ([]Port, error) {
 	r.Op = OpAttach
-	return c.ask(r, space)
+	ports, err := c.ask(r, space)
+	if err == nil {
+		c.replies, c.gone = make(chan Reply, 1), make(chan struct{})
+		go c.read()
+	}
+	return ports, err
 }
 
-// Ask asks for a change of a container that is attached.
+// read hands answers to Ask, and hears of the switch's end.
+func (c *Cable) read() {
+	defer close(c.gone)
+	for {
+		var reply Reply
+		files, err := c.conn.Receive(&reply)
+		for _, f := range files {
+			f.Close()
+		}
+		if err != nil {
+			return
+		}
+		c.replies <- reply
+	}
+}
+
+// Ask asks for a change of a container that is attached. One question at a time.
 func (c *Cable) Ask(r Request) error {
-	_, err := c.ask(r)
-	return err
+	if err := c.conn.Send(r); err != nil {
+		return fmt.Errorf("cannot ask the network switch: %w", err)
+	}
+	select {
+	case reply := <-c.replies:
+		if reply.Error != "" {
+			return &Refusal{reply.Error, reply.Hint}
+		}
+		return nil
+	case <-c.gone:
+		return ErrGone
+	}
 }
 
 func (c *Cable) ask(r Request, files ...*os.File) ([]Port, error) {
@@ -243,19 +276,8 @@ func (r *Refusal) Error() string { return r.Text }
 // HintText is what the user can do.
 func (r *Refusal) HintText() string { return r.Hint }
 
-// Gone blocks until the switch has gone, or the cable is closed.
-func (c *Cable) Gone() {
-	var reply Reply
-	for {
-		files, err := c.conn.Receive(&reply)
-		for _, f := range files {
-			f.Close()
-		}
-		if err != nil {
-			return
-		}
-	}
-}
+// Gone is closed when the switch has gone, or the cable was pulled out.
+func (c *Cable) Gone() <-chan struct{} { return c.gone }
 
 // Space is the switch's network namespace: kept open it outlives the switch, with its bridges and the containers' cables in it.
 func (c *Cable) Space() *os.File { return c.space }

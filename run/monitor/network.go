@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/skiff-containers/skiff/netns"
@@ -28,7 +29,8 @@ type network struct {
 	found   chan error // the switch was found, or started; received once
 	cable   *plug.Cable
 	space   *os.File // the container's network namespace
-	over    chan struct{}
+
+	mu sync.Mutex // the cable and the places, once the container runs
 }
 
 // openNetwork takes the container's addresses, and finds or starts the switch meanwhile. Nil without networks.
@@ -40,7 +42,7 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 	n := &network{
 		store:   netns.Open(m.store.Data, m.store.Run),
 		options: plug.Options{Data: m.store.Data, Run: m.store.Run, Engine: m.engine},
-		found:   make(chan error, 1), over: make(chan struct{}),
+		found:   make(chan error, 1),
 	}
 	go func() {
 		cable, err := plug.Connect(n.options)
@@ -231,12 +233,18 @@ func (n *network) again() error {
 // watch keeps the container connected until it ends: a switch that was killed is replaced.
 func (n *network) watch(ctx context.Context) {
 	for {
-		n.cable.Gone()
+		n.mu.Lock()
+		gone := n.cable.Gone()
+		n.mu.Unlock()
+		<-gone
 		for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
 			if ctx.Err() != nil {
 				return
 			}
-			if err := n.again(); err == nil {
+			n.mu.Lock()
+			err := n.again()
+			n.mu.Unlock()
+			if err == nil {
 				break
 			}
 			select {
@@ -246,6 +254,67 @@ func (n *network) watch(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// joinNetwork connects the running container with one more network.
+func (m *monitor) joinNetwork(p config.Place) error {
+	n := m.network
+	if n == nil {
+		return fmt.Errorf("cannot connect container %s: it is not on bridge networks", m.record.Name)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	i := 0
+	for _, there := range n.request.Places {
+		if there.Network.Name == p.Network || there.Network.ID == p.Network {
+			return fmt.Errorf("cannot connect container %s: it is on network %s already", m.record.Name, p.Network)
+		}
+	}
+	for slices.ContainsFunc(n.request.Places, func(o plug.Place) bool { return strings.HasSuffix(o.Endpoint.Iface, strconv.Itoa(i)) }) {
+		i++
+	}
+	place, err := m.take(n.store, p, i)
+	if err != nil {
+		return err
+	}
+	place.Default = len(n.request.Places) == 0
+	if err := n.cable.Ask(plug.Request{Op: plug.OpConnect, Container: m.record.ID, Places: []plug.Place{place}}); err != nil {
+		return errors.Join(err, n.store.Detach(&place.Network, m.record.ID))
+	}
+	n.request.Places = append(n.request.Places, place)
+	return m.rewrite()
+}
+
+// leaveNetwork disconnects the running container from one of its networks.
+func (m *monitor) leaveNetwork(name string) error {
+	n := m.network
+	if n == nil {
+		return fmt.Errorf("cannot disconnect container %s: it is not on bridge networks", m.record.Name)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	i := slices.IndexFunc(n.request.Places, func(o plug.Place) bool { return o.Network.Name == name || o.Network.ID == name })
+	if i < 0 {
+		return fmt.Errorf("cannot disconnect container %s: it is not on network %s", m.record.Name, name)
+	}
+	place := n.request.Places[i]
+	if err := n.cable.Ask(plug.Request{Op: plug.OpDetach, Container: m.record.ID, Network: place.Network.ID}); err != nil {
+		return err
+	}
+	n.request.Places = slices.Delete(n.request.Places, i, i+1)
+	return errors.Join(n.store.Detach(&place.Network, m.record.ID), m.rewrite())
+}
+
+// rewrite notes where the container is now. The network's lock is held.
+func (m *monitor) rewrite() error {
+	st, err := m.store.Status(m.record.ID)
+	if err != nil || st.Started == nil {
+		return err
+	}
+	started := *st.Started
+	started.Ports, started.Networks = nil, nil
+	m.network.record(&started)
+	return m.store.WriteStarted(m.record.ID, started, m.sync)
 }
 
 // close disconnects the container and gives its addresses back.

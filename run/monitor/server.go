@@ -64,6 +64,9 @@ func (m *monitor) handle(conn *stage.Conn) {
 		c.serve(m)
 	case stage.OpExec:
 		m.exec(c, req, files)
+	case stage.OpConnect, stage.OpDisconnect:
+		c.reply(m.rewire(req))
+		conn.Close()
 	case stage.OpStop:
 		go m.stop(unix.Signal(req.Signal), req.Timeout)
 		c.serve(m)
@@ -71,6 +74,28 @@ func (m *monitor) handle(conn *stage.Conn) {
 		c.reply(c.act(req))
 		conn.Close()
 	}
+}
+
+// rewire changes the container's networks.
+func (m *monitor) rewire(req stage.Request) stage.Reply {
+	var err error
+	switch {
+	case req.Place == nil:
+		err = errors.New("cannot change the networks: none is named")
+	case req.Op == stage.OpConnect:
+		err = m.joinNetwork(*req.Place)
+	default:
+		err = m.leaveNetwork(req.Place.Network)
+	}
+	if err == nil {
+		return stage.Reply{Kind: stage.Ok}
+	}
+	r := stage.Reply{Kind: stage.Failed, Error: err.Error(), Code: codeOurs}
+	var hint interface{ HintText() string }
+	if errors.As(err, &hint) {
+		r.Hint = hint.HintText()
+	}
+	return r
 }
 
 // attach connects a client's descriptors with the process's streams.

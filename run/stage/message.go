@@ -1,6 +1,10 @@
 package stage
 
-import "time"
+import (
+	"time"
+
+	"github.com/skiff-containers/skiff/run/config"
+)
 
 // A control connection is a SOCK_SEQPACKET unix socket: one JSON message per packet, descriptors beside it (SCM_RIGHTS).
 // The monitor listens on ctl.sock; a front that starts a monitor hands it one end of a socketpair as descriptor 3, which is
@@ -30,6 +34,9 @@ const (
 	OpResize Op = "resize"
 	OpDetach Op = "detach"
 	OpPing   Op = "ping"
+	// OpConnect and OpDisconnect change the networks of the running container; answered by ok or error.
+	OpConnect    Op = "connect"
+	OpDisconnect Op = "disconnect"
 )
 
 // Request is what the front asks of a monitor.
@@ -48,8 +55,7 @@ type Request struct {
 	Rows    uint16        `json:"rows,omitzero"`
 	Cols    uint16        `json:"cols,omitzero"`
 	Exec    *Exec         `json:"exec,omitempty"`
-	// Record is the container's config.json, so that the monitor need not read it (start only).
-	Life int `json:"life,omitzero"`
+	Place   *config.Place `json:"place,omitempty"` // of connect and disconnect
 }
 
 // Exec is a process to add to a running container.
