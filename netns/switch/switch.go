@@ -72,8 +72,35 @@ func Main(args []string) int {
 		return 125
 	}
 	go h.accept(listener)
+	time.AfterFunc(trimPause, trim)
 	<-h.gone
 	return 0
+}
+
+// trimPause is when everything that the start touches has been touched.
+const trimPause = 2 * time.Second
+
+// trim gives back the pages of the executable that only its start needed: the engine is a large program of which the switch is a small part. They are read-only
+// views of the file; what is used again is found in the page cache.
+func trim() {
+	text, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return
+	}
+	self, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 6 || f[5] != self || strings.Contains(f[1], "w") {
+			continue
+		}
+		var from, to uintptr
+		if _, err := fmt.Sscanf(f[0], "%x-%x", &from, &to); err == nil {
+			_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED) // an optimisation
+		}
+	}
 }
 
 // setName is what ps(1) shows.
