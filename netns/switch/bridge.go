@@ -39,6 +39,7 @@ func (h *hub) enterBridge(n netns.Network) (*bridge, error) {
 	defer h.mu.Unlock()
 	b := h.bridges[n.ID]
 	if b == nil {
+		h.clearBridges()
 		var err error
 		if b, err = h.makeBridge(n); err != nil {
 			return nil, fmt.Errorf("cannot make the bridge of network %s: %w", n.Name, err)
@@ -52,13 +53,21 @@ func (h *hub) enterBridge(n netns.Network) (*bridge, error) {
 func (h *hub) leaveBridge(b *bridge) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if b.users--; b.users > 0 {
-		return
-	}
-	delete(h.bridges, b.network.ID)
-	b.names.close()
-	if l, err := h.space.link.LinkByIndex(b.index); err == nil {
-		_ = h.space.link.LinkDel(l) // empty; another one of this name takes it over
+	b.users--
+}
+
+// clearBridges removes bridges that no container is on. They stay until another one is made: making one takes longer than all the rest of connecting a
+// container, and the next one often comes soon. But two may not have the same subnet, and a removed network's may be given again. The hub's lock is held.
+func (h *hub) clearBridges() {
+	for id, b := range h.bridges {
+		if b.users > 0 {
+			continue
+		}
+		delete(h.bridges, id)
+		b.names.close()
+		if l, err := h.space.link.LinkByIndex(b.index); err == nil {
+			_ = h.space.link.LinkDel(l) // one of this name that is left is taken over
+		}
 	}
 }
 

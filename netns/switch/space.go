@@ -69,8 +69,26 @@ func newSpace(adopted *os.File) (*space, error) {
 		if l, err := s.link.LinkByName(uplinkName); err == nil {
 			_ = s.link.LinkDel(l) // it may be going by itself
 		}
+		s.dropEmpty()
 	}
 	return s, nil
+}
+
+// dropEmpty removes bridges of a switch before that no container is on.
+func (s *space) dropEmpty() {
+	links, err := s.link.LinkList()
+	if err != nil {
+		return
+	}
+	used := map[int]bool{}
+	for _, l := range links {
+		used[l.Attrs().MasterIndex] = true
+	}
+	for _, l := range links {
+		if l.Type() == "bridge" && !used[l.Attrs().Index] {
+			_ = s.link.LinkDel(l) // one that stays is in nobody's way but a network of the same subnet's
+		}
+	}
 }
 
 // handleIn opens netlink in a namespace. The thread that does cannot come back (the host's namespace is not ours to enter), so it ends with its goroutine.
