@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -117,10 +118,16 @@ func (s *space) do(f func() error) error {
 
 // sysctl writes a file of /proc/sys/net of the calling thread's network namespace.
 func sysctl(name, value string) error {
-	if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0); err != nil { //nolint:forbidigo // no file, a setting of the kernel
-		return fmt.Errorf("cannot set up the switch's network namespace: %w", err)
+	file := "/proc/sys/net/" + name
+	err := os.WriteFile(file, []byte(value), 0) //nolint:forbidigo // no file, a setting of the kernel
+	if err == nil {
+		return nil
 	}
-	return nil
+	// In an outer container /proc/sys may be read-only, and as it should be already.
+	if now, readErr := os.ReadFile(file); readErr == nil && strings.TrimSpace(string(now)) == value {
+		return nil
+	}
+	return fmt.Errorf("cannot set up the switch's network namespace: %w", err)
 }
 
 func (s *space) loopback() error {

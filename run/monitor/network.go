@@ -191,10 +191,10 @@ func ports(list []config.Port) ([]plug.Port, error) {
 
 // connect plugs the container in: pid is its first process, which waits.
 func (n *network) connect(pid int) error {
-	if err := <-n.found; err != nil {
-		return err
+	err := <-n.found
+	if err != nil {
+		return &plug.Refusal{Text: err.Error(), Hint: "the container runs without it with --network none or --network host"}
 	}
-	var err error
 	if n.space, err = os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net"); err != nil {
 		return fmt.Errorf("cannot connect to the network: %w", err)
 	}
