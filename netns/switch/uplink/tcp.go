@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -39,13 +40,22 @@ func (u *Uplink) acceptTCP(r *tcp.ForwarderRequest) {
 	end, terr := r.CreateEndpoint(&queue)
 	if terr != nil {
 		r.Complete(true)
-		_ = out.Close() // nobody is there any more
+		reset(out.(*net.TCPConn)) // the container has reset it already
 		return
 	}
 	r.Complete(false)
 	end.SocketOptions().SetDelayOption(false)
-	Join(gonet.NewTCPConn(&queue, end), out.(*net.TCPConn))
+	Join(&inner{gonet.NewTCPConn(&queue, end), end}, out.(*net.TCPConn))
 }
+
+// inner is a container's connection, which can be reset: closing a gonet.TCPConn ends it in good order.
+type inner struct {
+	*gonet.TCPConn
+	end tcpip.Endpoint
+}
+
+// abort sends a reset.
+func (c *inner) abort() { c.end.Abort() }
 
 // HalfCloser is a connection whose two directions end by themselves.
 type HalfCloser interface {
@@ -76,8 +86,11 @@ func Join(a, b HalfCloser) {
 
 // reset ends a connection so that the other side sees that something went wrong.
 func reset(c HalfCloser) {
-	if t, ok := c.(*net.TCPConn); ok {
+	switch t := c.(type) {
+	case *net.TCPConn:
 		_ = t.SetLinger(0) // a closed one needs no reset
+	case *inner:
+		t.abort()
 	}
 	_ = c.Close() // likewise
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,10 @@ const (
 	idleName = 10 * time.Second
 )
 
+// maxFlows is how many flows there may be at once: each has a descriptor of the switch, and without a limit one container could take those that everybody's
+// connections need. Datagrams that would begin a further one are dropped.
+const maxFlows = 4096
+
 // maxDatagram is the largest payload of UDP.
 const maxDatagram = 65507
 
@@ -33,14 +38,20 @@ func (u *Uplink) acceptUDP(r *udp.ForwarderRequest) bool {
 	if !ok {
 		return true // dropped: an answer would say that there is something
 	}
+	if u.flows.Add(1) > maxFlows {
+		u.flows.Add(-1)
+		return true
+	}
 	out, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
+		u.flows.Add(-1)
 		return false // the stack answers that the port cannot be reached
 	}
 	var queue waiter.Queue
 	end, terr := r.CreateEndpoint(&queue)
 	if terr != nil {
 		_ = out.Close() // nothing was sent
+		u.flows.Add(-1)
 		return true
 	}
 	idle := idleUDP
@@ -49,13 +60,18 @@ func (u *Uplink) acceptUDP(r *udp.ForwarderRequest) bool {
 	}
 	in := gonet.NewUDPConn(&queue, end)
 	var last atomic.Int64
+	var both sync.WaitGroup
 	for _, way := range [][2]net.Conn{{out, in}, {in, out}} {
-		go func() {
+		both.Go(func() {
 			carry(way[0], way[1], idle, &last)
 			_ = in.Close()  // the other way's carry hears of it
 			_ = out.Close() // likewise
-		}()
+		})
 	}
+	go func() {
+		both.Wait()
+		u.flows.Add(-1)
+	}()
 	return true
 }
 

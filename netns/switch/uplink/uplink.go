@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -37,6 +38,7 @@ const nic = 1
 type Uplink struct {
 	stack *stack.Stack
 	link  stack.LinkEndpoint
+	flows atomic.Int64 // of UDP, open ones
 }
 
 // Start runs a stack on a TUN device (Device), which it owns from then on.
@@ -91,7 +93,10 @@ func start(end stack.LinkEndpoint, ethernet bool) (*Uplink, error) {
 // Close ends every connection and the device.
 func (u *Uplink) Close() {
 	u.stack.Close()
+	// The reader ends first: the stack holds the lock that the reader needs while it waits for it.
+	u.link.Attach(nil)
 	u.link.Close()
+	u.link.Wait()
 	u.stack.Wait()
 }
 

@@ -1,0 +1,294 @@
+package uplink
+
+// The uplink in real namespaces, as an ordinary user: the test runs itself again in a user namespace with a network namespace that plays the host; a second one
+// has the TUN device and the client.
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const insideVariable = "SKIFF_TEST_UPLINK_INSIDE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(insideVariable) != "" {
+		os.Exit(m.Run())
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // go test's own -timeout ends it
+	cmd.Env = append(os.Environ(), insideVariable+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+		Pdeathsig: unix.SIGKILL,
+	}
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// client is a thread in the network namespace behind the uplink.
+type client chan func()
+
+func (c client) do(t *testing.T, f func() error) {
+	t.Helper()
+	done := make(chan error)
+	c <- func() { done <- f() }
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// dial connects to the host's loopback, by the gateway's address.
+func (c client) dial(t *testing.T, port int) *net.TCPConn {
+	t.Helper()
+	var conn net.Conn
+	c.do(t, func() (err error) {
+		conn, err = net.DialTimeout("tcp", fmt.Sprintf("%s:%d", Gateway4, port), 10*time.Second) //nolint:noctx // it has a timeout
+		return err
+	})
+	t.Cleanup(func() { _ = conn.Close() }) // mostly closed already
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	return conn.(*net.TCPConn)
+}
+
+// begin starts an uplink and returns the client behind it.
+func begin(t *testing.T) client {
+	t.Helper()
+	c, _ := beginUplink(t)
+	return c
+}
+
+func beginUplink(t *testing.T) (client, *Uplink) {
+	t.Helper()
+	up(t, "lo")
+	c := make(client)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		for f := range c {
+			f()
+		}
+	}()
+	t.Cleanup(func() { close(c) })
+	var device *os.File
+	c.do(t, func() (err error) {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		if device, err = Device("up0"); err != nil {
+			return err
+		}
+		link, err := netlink.LinkByName("up0")
+		if err != nil {
+			return err
+		}
+		address, err := netlink.ParseAddr(Local4.String())
+		if err != nil {
+			return err
+		}
+		return errors.Join(netlink.LinkSetMTU(link, MTU), netlink.AddrAdd(link, address), netlink.LinkSetUp(link))
+	})
+	u, err := Start(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(u.Close)
+	return c, u
+}
+
+func up(t *testing.T, name string) {
+	t.Helper()
+	link, err := netlink.LinkByName(name)
+	if err == nil {
+		err = netlink.LinkSetUp(link)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// host listens on the host's loopback and hands one connection to f, the error of which comes back.
+func host(t *testing.T, f func(*net.TCPConn) error) (port int, result <-chan error) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // binding does not block
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() }) // at the end of the test
+	done := make(chan error, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err == nil {
+			err = errors.Join(conn.SetDeadline(time.Now().Add(time.Minute)), f(conn.(*net.TCPConn)))
+		}
+		done <- err
+	}()
+	return l.Addr().(*net.TCPAddr).Port, done
+}
+
+func TestDownloadArrivesByteForByte(t *testing.T) {
+	c := begin(t)
+	data := make([]byte, 16<<20)
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a pattern, no secret
+	for i := range data {
+		data[i] = byte(random.Uint32())
+	}
+	port, sent := host(t, func(conn *net.TCPConn) error {
+		for rest := data; len(rest) > 0; {
+			n := min(len(rest), 1+random.IntN(400<<10))
+			if _, err := conn.Write(rest[:n]); err != nil {
+				return err
+			}
+			rest = rest[n:]
+			if random.IntN(8) == 0 {
+				time.Sleep(20 * time.Millisecond) //nolint:forbidigo // a server that stalls is what is tested
+			}
+		}
+		return conn.Close()
+	})
+	got, err := io.ReadAll(c.dial(t, port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	if sha256.Sum256(got) != sha256.Sum256(data) {
+		t.Errorf("%d bytes arrived, not the %d that were sent", len(got), len(data))
+	}
+}
+
+// A stream that was cut must not look like one that has ended: whoever downloads would take a part for the whole.
+func TestResetOfTheHostReachesTheContainer(t *testing.T) {
+	c := begin(t)
+	reset := make(chan struct{})
+	port, _ := host(t, func(conn *net.TCPConn) error {
+		_, err := conn.Write(make([]byte, 10000))
+		<-reset
+		return errors.Join(err, conn.SetLinger(0), conn.Close())
+	})
+	conn := c.dial(t, port)
+	if _, err := io.ReadFull(conn, make([]byte, 10000)); err != nil {
+		t.Fatal(err)
+	}
+	close(reset)
+	if _, err := io.ReadAll(conn); !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("the container reads %v, want %v", err, unix.ECONNRESET)
+	}
+}
+
+func TestResetOfTheContainerReachesTheHost(t *testing.T) {
+	c := begin(t)
+	port, got := host(t, func(conn *net.TCPConn) error { _, err := io.ReadAll(conn); return err })
+	conn := c.dial(t, port)
+	_, err := conn.Write([]byte("begun"))
+	if err = errors.Join(err, conn.SetLinger(0), conn.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("the host reads %v, want %v", err, unix.ECONNRESET)
+	}
+}
+
+func TestHalfCloseIsCarriedBothWays(t *testing.T) {
+	c := begin(t)
+	question, answer := bytes.Repeat([]byte("q"), 300<<10), bytes.Repeat([]byte("a"), 700<<10)
+	port, served := host(t, func(conn *net.TCPConn) error {
+		got, err := io.ReadAll(conn) // ends only when the client's end of sending arrives
+		if err == nil && !bytes.Equal(got, question) {
+			err = fmt.Errorf("%d bytes of the question arrived, of %d", len(got), len(question))
+		}
+		_, writeErr := conn.Write(answer)
+		return errors.Join(err, writeErr, conn.Close())
+	})
+	conn := c.dial(t, port)
+	if _, err := conn.Write(question); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(conn)
+	if err = errors.Join(err, <-served); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, answer) {
+		t.Errorf("%d bytes of the answer arrived, of %d", len(got), len(answer))
+	}
+}
+
+func TestRefusedIsRefused(t *testing.T) {
+	c := begin(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // binding does not block
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.do(t, func() error {
+		conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", Gateway4, port), 10*time.Second) //nolint:noctx // it has a timeout
+		if err == nil {
+			return errors.Join(errors.New("connected, where nobody listens"), conn.Close())
+		}
+		if !errors.Is(err, unix.ECONNREFUSED) {
+			return fmt.Errorf("%w, want %w", err, unix.ECONNREFUSED)
+		}
+		return nil
+	})
+}
+
+// A container that sends to many ports takes no more than the limit, and connections are still made.
+func TestFlowsOfUDPAreLimited(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Cur < 2*maxFlows {
+		t.Skipf("%d descriptors are too few to reach the limit", limit.Cur)
+	}
+	c, u := beginUplink(t)
+	var from net.PacketConn
+	c.do(t, func() (err error) {
+		from, err = net.ListenPacket("udp4", ":0") //nolint:noctx // binding does not block
+		return err
+	})
+	t.Cleanup(func() { _ = from.Close() }) // at the end of the test
+	port, _ := host(t, func(conn *net.TCPConn) error { return conn.Close() })
+	// The device drops what comes too fast, so each port is sent to until enough have arrived, and once more.
+	for reached, round := 0, 0; reached < 2 && round < 50; round++ {
+		for i := range maxFlows + 1000 {
+			if _, err := from.WriteTo([]byte("x"), &net.UDPAddr{IP: Gateway4.AsSlice(), Port: 10000 + i}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(20 * time.Millisecond) //nolint:forbidigo // for the device's queue
+		if u.flows.Load() >= maxFlows {
+			reached++
+		}
+	}
+	if _, err := io.ReadAll(c.dial(t, port)); err != nil {
+		t.Fatal(err)
+	}
+	if n := u.flows.Load(); n != maxFlows {
+		t.Errorf("%d flows are open, want %d", n, maxFlows)
+	}
+}
