@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(insideVariable) != "" {
 		os.Exit(m.Run())
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // go test's own -timeout ends it
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), insideVariable+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -59,7 +59,7 @@ func (c client) dial(t *testing.T, port int) *net.TCPConn {
 	t.Helper()
 	var conn net.Conn
 	c.do(t, func() (err error) {
-		conn, err = net.DialTimeout("tcp", fmt.Sprintf("%s:%d", Gateway4, port), 10*time.Second) //nolint:noctx // it has a timeout
+		conn, err = net.DialTimeout("tcp", fmt.Sprintf("%s:%d", Gateway4, port), 10*time.Second)
 		return err
 	})
 	t.Cleanup(func() { _ = conn.Close() }) // mostly closed already
@@ -127,7 +127,7 @@ func up(t *testing.T, name string) {
 // host listens on the host's loopback and hands one connection to f, the error of which comes back.
 func host(t *testing.T, f func(*net.TCPConn) error) (port int, result <-chan error) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // binding does not block
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestDownloadArrivesByteForByte(t *testing.T) {
 			}
 			rest = rest[n:]
 			if random.IntN(8) == 0 {
-				time.Sleep(20 * time.Millisecond) //nolint:forbidigo // a server that stalls is what is tested
+				time.Sleep(20 * time.Millisecond)
 			}
 		}
 		return conn.Close()
@@ -236,7 +236,7 @@ func TestHalfCloseIsCarriedBothWays(t *testing.T) {
 
 func TestRefusedIsRefused(t *testing.T) {
 	c := begin(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // binding does not block
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestRefusedIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.do(t, func() error {
-		conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", Gateway4, port), 10*time.Second) //nolint:noctx // it has a timeout
+		conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", Gateway4, port), 10*time.Second)
 		if err == nil {
 			return errors.Join(errors.New("connected, where nobody listens"), conn.Close())
 		}
@@ -268,7 +268,7 @@ func TestFlowsOfUDPAreLimited(t *testing.T) {
 	c, u := beginUplink(t)
 	var from net.PacketConn
 	c.do(t, func() (err error) {
-		from, err = net.ListenPacket("udp4", ":0") //nolint:noctx // binding does not block
+		from, err = net.ListenPacket("udp4", ":0")
 		return err
 	})
 	t.Cleanup(func() { _ = from.Close() }) // at the end of the test
@@ -280,7 +280,7 @@ func TestFlowsOfUDPAreLimited(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(20 * time.Millisecond) //nolint:forbidigo // for the device's queue
+		time.Sleep(20 * time.Millisecond)
 		if u.flows.Load() >= maxFlows {
 			reached++
 		}
