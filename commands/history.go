@@ -55,14 +55,13 @@ func history(c *cli.Context) error {
 	return l.print(c.App.Writer, c.String("format"), rows)
 }
 
-// historyRows lists an image's steps, newest first. The size of one layer is not kept: the image's whole size stands
-// at its newest step that made one.
+// historyRows lists an image's steps, newest first, each with the size of its own layer.
 func historyRows(img *image.Image, now time.Time, human, whole bool) (rows []historyRow) {
 	steps := img.Config.History
-	sized := false
+	sizes := stepSizes(img)
 	for i := len(steps) - 1; i >= 0; i-- {
 		s := steps[i]
-		r := historyRow{Comment: s.Comment, CreatedBy: strings.ReplaceAll(s.CreatedBy, "\t", " "), ID: "<missing>"}
+		r := historyRow{Comment: s.Comment, CreatedBy: strings.ReplaceAll(s.CreatedBy, "\t", " "), ID: "<missing>", Size: "N/A"}
 		if i == len(steps)-1 {
 			r.ID = shortID(img.ID)
 			if whole {
@@ -76,15 +75,37 @@ func historyRows(img *image.Image, now time.Time, human, whole bool) (rows []his
 			r.CreatedAt = s.Created.Format(time.RFC3339)
 			r.CreatedSince = humanDuration(now.Sub(*s.Created)) + " ago"
 		}
-		var size int64
-		if !s.EmptyLayer && !sized {
-			size, sized = img.Size, true
-		}
-		r.Size = humanSize(size)
 		if !human {
-			r.CreatedSince, r.Size = r.CreatedAt, strconv.FormatInt(size, 10)
+			r.CreatedSince = r.CreatedAt
+		}
+		switch {
+		case sizes == nil: // not known: said, not guessed
+		case human:
+			r.Size = humanSize(sizes[i])
+		default:
+			r.Size = strconv.FormatInt(sizes[i], 10)
 		}
 		rows = append(rows, r)
 	}
 	return rows
+}
+
+// stepSizes are the bytes of what each step of an image's history made, in the history's order (oldest first). It is nil when the history
+// does not have a step for each layer, which an image's author may write, and when the index does not know the sizes yet.
+func stepSizes(img *image.Image) []int64 {
+	sizes := make([]int64, len(img.Config.History))
+	next := len(img.Sizes) // they are top first
+	for i, s := range img.Config.History {
+		if s.EmptyLayer {
+			continue
+		}
+		if next--; next < 0 {
+			return nil
+		}
+		sizes[i] = img.Sizes[next]
+	}
+	if next != 0 {
+		return nil
+	}
+	return sizes
 }

@@ -29,6 +29,7 @@ func hostOf(c *cli.Context) (*run.Host, error) {
 		Volumes: volume.Open(records.Data),
 		Program: self,
 		Engine:  enginePath,
+		Inside:  programOf(c).life != Front,
 	}, nil
 }
 

@@ -25,6 +25,7 @@ func containerPruneCommand() *cli.Command {
 	return &cli.Command{Usage: "Remove all stopped containers", Flags: pruneFlags("until=<timestamp>"), Action: containerPrune}
 }
 
+// containerPrune is inside the user namespace: what a container wrote can be measured only there.
 func containerPrune(c *cli.Context) error {
 	f, err := parseFilters(listOf(c, "filter"), "until", "label", "label!")
 	if err != nil {
@@ -46,20 +47,24 @@ func containerPrune(c *cli.Context) error {
 	list, err := h.List(c.Context)
 	errs := []error{err}
 	var gone []string
+	var freed int64
 	for _, t := range list {
 		if running(t) || !t.Created.Before(until) || !f.labels(t.Config.Labels) {
 			continue
 		}
+		size := layerSize(h, t.Container)
 		if err := h.Remove(c.Context, t.Container, run.RemoveOptions{}); err != nil {
 			errs = append(errs, err)
 			continue
 		}
+		freed += size
 		gone = append(gone, t.ID)
 	}
 	if len(gone) > 0 {
-		fmt.Fprintf(c.App.Writer, "Deleted Containers:\n%s\n", strings.Join(gone, "\n"))
+		fmt.Fprintf(c.App.Writer, "Deleted Containers:\n%s\n\n", strings.Join(gone, "\n"))
 	}
-	return errors.Join(errs...)
+	_, err = fmt.Fprintf(c.App.Writer, "Total reclaimed space: %s\n", humanSize(freed))
+	return errors.Join(append(errs, err)...)
 }
 
 func volumePruneCommand() *cli.Command {

@@ -65,7 +65,7 @@ func allVerbs() []verb {
 		{names: "version", usage: "Show the version information", make: versionCommand},
 		{names: "wait|container wait", usage: "Block until one or more containers stop, then print their exit codes", make: waitCommand, least: 1, most: -1},
 		{names: "container inspect", usage: "Display detailed information on one or more containers", make: containerInspectCommand, least: 1, most: -1},
-		{names: "container prune", usage: "Remove all stopped containers", make: containerPruneCommand},
+		{names: "container prune", usage: "Remove all stopped containers", make: containerPruneCommand, inside: true},
 		{names: "image inspect", usage: "Display detailed information on one or more images", make: imageInspectCommand, least: 1, most: -1},
 		{names: "network connect", usage: "Connect a container to a network", make: networkConnectCommand, least: 2, most: 2},
 		{names: "network disconnect", usage: "Disconnect a container from a network", make: networkDisconnectCommand, least: 2, most: 2},

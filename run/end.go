@@ -186,8 +186,11 @@ func (h *Host) Discard(id string, c *record.Container, volumes bool) error {
 	return h.Sweep(args...)
 }
 
-// Sweep deletes what was retired, and these volumes, inside the user namespace.
+// Sweep deletes what was retired, and these volumes, inside the user namespace: by a process started there, unless this one is.
 func (h *Host) Sweep(volumes ...string) error {
+	if h.Inside {
+		return sweep(h.Records.Data, h.Records.Run, volumes)
+	}
 	child, err := userns.Start(userns.Options{
 		Path: h.Program, Args: append([]string{stage.Sweep, h.Records.Data, h.Records.Run}, volumes...),
 		Files: []*os.File{nil, nil, os.Stderr}, Dir: "/", RunDir: h.Records.Run, Tell: h.Tell,

@@ -18,6 +18,7 @@ type Host struct {
 	Volumes *volume.Set
 	Program string                 // this executable, for the stages it starts
 	Engine  func() (string, error) // the engine's executable
+	Inside  bool                   // this process is in the user's user namespace: it deletes files by itself
 	// Tell is called when a command has waited long for another one; nil is silence.
 	Tell func(what string)
 }

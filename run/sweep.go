@@ -17,18 +17,22 @@ func SweepMain(args []string) int {
 		_, _ = os.Stderr.WriteString("skiff-sweep is started by skiff itself\n")
 		return 125
 	}
-	store := &record.Store{Data: args[0], Run: args[1]}
-	errs := []error{store.Sweep(layer.Delete)}
-	set := volume.Open(store.Data)
-	errs = append(errs, set.Sweep())
-	for _, name := range args[2:] {
-		if err := set.Remove(name); err != nil && !errors.Is(err, volume.ErrNotFound) {
-			errs = append(errs, err)
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := sweep(args[0], args[1], args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, "skiff:", err)
 		return 1
 	}
 	return 0
+}
+
+// sweep deletes, inside the user namespace, what was retired, and these volumes.
+func sweep(data, runDir string, volumes []string) error {
+	store := &record.Store{Data: data, Run: runDir}
+	set := volume.Open(data)
+	errs := []error{store.Sweep(layer.Delete), set.Sweep()}
+	for _, name := range volumes {
+		if err := set.Remove(name); err != nil && !errors.Is(err, volume.ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -124,9 +124,10 @@ func (s *Store) write(img *storage.Image, all bool) error {
 	return nil
 }
 
-// same compares what can differ between an image and its file when both have one id: where the top layer is, and the digest.
+// same compares what can differ between an image and its file when both have one id: where the top layer is, the digest, and whether the
+// file is old enough to know no sizes of layers.
 func (s *Store) same(old *image.Image, img *storage.Image) bool {
-	if old.Digest != img.Digest.String() || (len(old.Layers) == 0) != (img.TopLayer == "") {
+	if old.Digest != img.Digest.String() || (len(old.Layers) == 0) != (img.TopLayer == "") || len(old.Sizes) != len(old.Layers) {
 		return false
 	}
 	if img.TopLayer == "" {
@@ -158,10 +159,9 @@ func (s *Store) entry(img *storage.Image) (*image.Image, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot read image %s: %w", short(img.ID), err)
 		}
-		entry.Layers = append(entry.Layers, dir)
-		if l.UncompressedSize > 0 {
-			entry.Size += l.UncompressedSize
-		}
+		size := max(l.UncompressedSize, 0)
+		entry.Layers, entry.Sizes = append(entry.Layers, dir), append(entry.Sizes, size)
+		entry.Size += size
 		id = l.Parent
 	}
 	return entry, nil

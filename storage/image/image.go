@@ -16,6 +16,8 @@ type Image struct {
 	Size    int64     `json:"size"` // bytes, unpacked
 	// Layers are the absolute directories of the unpacked layers, top first, as overlay's lowerdir wants them.
 	Layers []string `json:"layers"`
+	// Sizes are the bytes of each of Layers, unpacked. A file that an older skiff wrote has none until the engine next compares it with the store.
+	Sizes []int64 `json:"sizes,omitempty"`
 	// RepoDigests are names with digest, docker.io/library/debian@sha256:...
 	RepoDigests []string `json:"repo_digests,omitzero"`
 	// Config is the image's configuration (with history and rootfs), and Health what Docker adds to it.
