@@ -34,6 +34,7 @@ func heavyVerbs() []heavyVerb {
 		{"rmi", "Remove one or more images", "IMAGE [IMAGE...]", ""},
 		{"save", "Save one or more images to a tar archive (streamed to standard output by default)", "IMAGE [IMAGE...]", ""},
 		{"tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", ""},
+		{"system df", "Show how much space images, containers, volumes and builds take", "", "RECLAIMABLE is what the prune verbs would free: 'image prune -a', 'container prune', 'volume prune -a' and 'builder prune -a'."},
 		{"image prune", "Remove unused images", "", ""},
 		{"image reindex", "Write the list of images anew from the store", "", "Needed only after files were changed behind skiff's back."},
 	}

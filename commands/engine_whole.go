@@ -51,6 +51,8 @@ func engineCommands() []*cli.Command {
 			saveCommand(cmd)
 		case "tag":
 			tagCommand(cmd)
+		case "system df":
+			systemDfCommand(cmd)
 		case "image prune":
 			imagePruneCommand(cmd)
 		case "image reindex":
