@@ -58,6 +58,7 @@ func configOf(c *cli.Context) (config.Config, error) {
 	r.mounts(&cfg)
 	r.security(&cfg)
 	r.limits(&cfg.Limits)
+	r.life(&cfg)
 	r.rest(&cfg)
 	return cfg, r.err
 }

@@ -11,10 +11,7 @@ import (
 type refusal struct{ name, why string }
 
 func refusals() []refusal {
-	const (
-		devices = "an unprivileged user cannot have the kernel apply it"
-		health  = "health checks are not part of this version"
-	)
+	const devices = "an unprivileged user cannot have the kernel apply it"
 	return []refusal{
 		{"blkio-weight-device", devices},
 		{"cpu-rt-period", devices},
@@ -25,12 +22,6 @@ func refusals() []refusal {
 		{"device-write-bps", devices},
 		{"device-write-iops", devices},
 		{"gpus", "GPUs are not part of this version; a device can be given with --device"},
-		{"health-cmd", health},
-		{"health-interval", health},
-		{"health-retries", health},
-		{"health-start-interval", health},
-		{"health-start-period", health},
-		{"health-timeout", health},
 		{"kernel-memory", "the kernel has no such limit any more"},
 		{"link-local-ip", "link-local addresses are given by the kernel"},
 		{"storage-opt", "writable layers have no options"},
@@ -47,9 +38,6 @@ func refuse(c *cli.Context) error {
 	}
 	if d := c.String("volume-driver"); d != "" && d != "local" {
 		return fmt.Errorf("cannot use --volume-driver %s: there is only the local driver", d)
-	}
-	if r := c.String("restart"); r != "" && r != "no" {
-		return fmt.Errorf("cannot use --restart %s: restart policies are not part of this version", r)
 	}
 	if u := c.String("userns"); u != "" && u != "host" {
 		return fmt.Errorf("cannot use --userns %s: every container is in your own user namespace (host)", u)

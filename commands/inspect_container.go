@@ -52,6 +52,19 @@ type inspectedState struct {
 	Error      string
 	StartedAt  string
 	FinishedAt string
+	Health     *inspectedProbes `json:",omitempty"`
+}
+
+type inspectedProbes struct {
+	Status        string
+	FailingStreak int
+	Log           []inspectedProbe
+}
+
+type inspectedProbe struct {
+	Start, End string
+	ExitCode   int
+	Output     string
 }
 
 type inspectedMount struct {
@@ -98,6 +111,9 @@ func inspectContainer(h *run.Host, t run.Container, size bool) inspectedContaine
 		HostConfig: inspectHostConfig(t.Config), Mounts: inspectMounts(h, t.Container), Config: inspectConfig(t.Container, img),
 		NetworkSettings: inspectNetwork(t),
 	}
+	if t.Started != nil {
+		c.RestartCount = t.Started.Restarts
+	}
 	if t.Config.LogDriver != "none" {
 		c.LogPath = filepath.Join(dir, "log")
 	}
@@ -137,8 +153,15 @@ func inspectState(s record.Status) inspectedState {
 		}
 	case record.Restarting:
 		st.Restarting, st.Running = true, true
+		st.OOMKilled = s.Exit.OOMKilled
 	case record.Lost:
 		st.ExitCode, st.Error = 255, "lost: its monitor was killed or the machine went down"
+	}
+	if s.Health != nil {
+		st.Health = &inspectedProbes{Status: s.Health.Status, FailingStreak: s.Health.FailingStreak, Log: []inspectedProbe{}}
+		for _, p := range s.Health.Log {
+			st.Health.Log = append(st.Health.Log, inspectedProbe{stamp(p.Start), stamp(p.End), p.ExitCode, p.Output})
+		}
 	}
 	return st
 }

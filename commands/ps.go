@@ -149,8 +149,13 @@ func statusText(s record.Status, now time.Time) string {
 		if s.Started != nil {
 			text += " " + humanDuration(now.Sub(s.Started.At))
 		}
-		if s.State == record.Paused {
+		switch {
+		case s.State == record.Paused:
 			text += " (Paused)"
+		case s.Health != nil && s.Health.Status == record.HealthStarting:
+			text += " (health: starting)"
+		case s.Health != nil:
+			text += " (" + s.Health.Status + ")"
 		}
 		return text
 	case record.Exited:
@@ -161,7 +166,7 @@ func statusText(s record.Status, now time.Time) string {
 	case record.Lost:
 		return "Exited (255) (lost: its monitor was killed or the machine went down)"
 	case record.Restarting:
-		return "Restarting"
+		return fmt.Sprintf("Restarting (%d) %s ago", s.Exit.Code, humanDuration(now.Sub(s.Exit.At)))
 	case record.Removing:
 		return "Removal In Progress"
 	}

@@ -52,7 +52,7 @@ func containerFilter(h *run.Host, list []run.Container, f filters, all bool) (fu
 	}
 	return func(t run.Container) bool {
 		i := at[t.ID]
-		return (all || t.State == record.Running || t.State == record.Paused || t.State == record.Restarting) &&
+		return (all || t.Live()) &&
 			(before < 0 || i > before) && (since < 0 || i < since) &&
 			f.match("id", func(v string) bool { return strings.HasPrefix(t.ID, v) }) &&
 			f.match("name", func(v string) bool { return strings.Contains(t.Name, strings.TrimPrefix(v, "/")) }) &&
@@ -67,8 +67,16 @@ func containerFilter(h *run.Host, list []run.Container, f filters, all bool) (fu
 			f.match("publish", func(v string) bool { return publishes(t, v, true) }) &&
 			f.match("expose", func(v string) bool { return publishes(t, v, false) || slices.Contains(t.Config.Expose, v) }) &&
 			f.match("is-task", func(v string) bool { return v == "false" }) &&
-			f.match("health", func(v string) bool { return v == "none" })
+			f.match("health", func(v string) bool { return v == healthText(t.Status) })
 	}, nil
+}
+
+// healthText is Docker's word for a container's health.
+func healthText(s record.Status) string {
+	if s.Health == nil {
+		return record.HealthUnchecked
+	}
+	return s.Health.Status
 }
 
 // names says whether a word names a container, by name or by the beginning of its id.

@@ -55,7 +55,7 @@ func imageUsers(records *record.Store, id string) ([]storage.User, error) {
 			continue
 		}
 		status, err := records.Status(r.ID)
-		running := err != nil || status.State == record.Running || status.State == record.Paused || status.State == record.Restarting
+		running := err != nil || status.Live()
 		users = append(users, storage.User{ID: r.ID, Running: running})
 	}
 	return users, nil

@@ -112,7 +112,7 @@ func killCommand() *cli.Command {
 
 // running says whether a container has a living process.
 func running(t run.Container) bool {
-	return t.State == record.Running || t.State == record.Paused || t.State == record.Restarting
+	return t.Live()
 }
 
 // signalNumber reads KILL, SIGKILL, 9 or RTMIN+3; "" is 0, which leaves the choice to the container's image.

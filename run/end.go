@@ -84,7 +84,7 @@ func (h *Host) Wait(ctx context.Context, c *record.Container) (int, error) {
 			return -1, err
 		}
 		switch st.State {
-		case record.Running, record.Paused:
+		case record.Running, record.Paused, record.Restarting:
 			conn, err := h.dial(c)
 			if errors.Is(err, ErrNotRunning) {
 				continue
@@ -92,7 +92,12 @@ func (h *Host) Wait(ctx context.Context, c *record.Container) (int, error) {
 			if err != nil {
 				return -1, err
 			}
-			s, err := open(conn, stage.Request{Op: stage.OpWait}, nil, func() (int, error) { return h.lost(c) })
+			s, err := open(conn, stage.Request{Op: stage.OpWait}, nil, func() (int, error) {
+				if _, err := os.Stat(h.Records.Dir(c.ID)); errors.Is(err, os.ErrNotExist) {
+					return -1, fmt.Errorf("%w: %s", record.ErrNotFound, c.Name) // --rm
+				}
+				return h.lost(c)
+			})
 			if err != nil {
 				return -1, err
 			}
@@ -144,7 +149,7 @@ func (h *Host) endForRemoval(ctx context.Context, c *record.Container, force boo
 		if err != nil && !force {
 			return err
 		}
-		if st.State == record.Running || st.State == record.Paused {
+		if st.Live() {
 			if !force {
 				return fmt.Errorf("cannot remove container %q: it is running: stop it first, or remove it with -f", c.Name)
 			}

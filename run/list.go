@@ -21,6 +21,10 @@ func (h *Host) List(context.Context) ([]Container, error) {
 			errs = append(errs, err)
 			continue
 		}
+		if st.Running() {
+			st.Health, err = h.Records.Health(c.ID)
+			errs = append(errs, err)
+		}
 		list = append(list, Container{c, st})
 	}
 	return list, errors.Join(errs...)
@@ -33,6 +37,9 @@ func (h *Host) Find(_ context.Context, nameOrID string) (Container, error) {
 		return Container{}, err
 	}
 	st, err := h.Records.Status(c.ID)
+	if err == nil && st.Started != nil {
+		st.Health, err = h.Records.Health(c.ID)
+	}
 	return Container{c, st}, err
 }
 
@@ -56,7 +63,7 @@ func (h *Host) Logs(ctx context.Context, c *record.Container, o LogOptions, each
 		Tail: o.Tail, Since: o.Since, Until: o.Until, Follow: o.Follow,
 		Alive: func() bool {
 			st, err := h.Records.Status(c.ID)
-			return err == nil && (st.State == record.Running || st.State == record.Paused)
+			return err == nil && st.Live()
 		},
 	}, each)
 }

@@ -28,7 +28,7 @@ func (h *Host) Processes(c *record.Container) ([]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if st.State != record.Running && st.State != record.Paused {
+	if !st.Running() {
 		return nil, fmt.Errorf("%w: %s", ErrNotRunning, c.Name)
 	}
 	all, err := allProcesses()

@@ -64,7 +64,11 @@ func open(conn *stage.Conn, req stage.Request, s *Streams, lost func() (int, err
 	}
 	var reply stage.Reply
 	err := conn.Send(req, files...)
-	if err == nil && req.Op != stage.OpWait && req.Op != stage.OpStop {
+	waits := req.Op == stage.OpWait || req.Op == stage.OpStop
+	if waits && errors.Is(err, unix.EPIPE) {
+		return session, nil // it is just ending, and that is what is waited for
+	}
+	if err == nil && !waits {
 		if _, err = conn.Receive(&reply); errors.Is(err, io.EOF) {
 			err = errors.New("the container's monitor ended before it answered")
 		}

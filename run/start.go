@@ -120,7 +120,7 @@ func (h *Host) dial(c *record.Container) (*stage.Conn, error) {
 	if statusErr != nil {
 		return nil, statusErr
 	}
-	if st.State != record.Running && st.State != record.Paused {
+	if !st.Live() {
 		return nil, fmt.Errorf("%w: %s", ErrNotRunning, c.Name)
 	}
 	return nil, err

@@ -28,7 +28,7 @@ func SweepMain(args []string) int {
 func sweep(data, runDir string, volumes []string) error {
 	store := &record.Store{Data: data, Run: runDir}
 	set := volume.Open(data)
-	errs := []error{store.Sweep(layer.Delete), set.Sweep()}
+	errs := []error{store.Sweep(layer.Delete), store.SweepReleased(), set.Sweep()}
 	for _, name := range volumes {
 		if err := set.Remove(name); err != nil && !errors.Is(err, volume.ErrNotFound) {
 			errs = append(errs, err)

@@ -74,6 +74,7 @@ func TestParseMount(t *testing.T) {
 func TestParsePort(t *testing.T) {
 	for in, want := range map[string]Port{
 		"80":                  {Container: 80, Protocol: "tcp"},
+		"127.0.0.1:0:80":      {Container: 80, HostIP: "127.0.0.1", Protocol: "tcp"},
 		"8080:80/udp":         {Container: 80, Host: 8080, Protocol: "udp"},
 		"127.0.0.1::80":       {Container: 80, HostIP: "127.0.0.1", Protocol: "tcp"},
 		"[::1]:8080:80":       {Container: 80, Host: 8080, HostIP: "::1", Protocol: "tcp"},

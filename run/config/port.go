@@ -48,6 +48,9 @@ func ParsePort(s string) (Port, error) {
 		p.Count = n
 	}
 	if host != "" {
+		if host == "0" {
+			return p, nil // any free one, as when none is written
+		}
 		hostFirst, hostLast, ok := portRange(host)
 		if !ok {
 			return bad("the host's port is a number from 1 to 65535")

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/skiff-containers/skiff/storage/disk"
-	"github.com/skiff-containers/skiff/storage/record"
 )
 
 // claimGrace is how long the alive lock is waited for that somebody got just before us who does not run the container: the lock of the user namespace is
@@ -18,7 +17,7 @@ func (m *monitor) claim(id string) (*disk.Lock, error) {
 	for start := time.Now(); ; {
 		lock, err := m.store.ClaimAlive(id)
 		if err == nil {
-			return lock, m.store.SetPaused(id, false) // a monitor that was killed while its container was paused has left that behind
+			return lock, errors.Join(m.store.SetPaused(id, false), m.store.SetRestarting(id, false)) // which a monitor that was killed has left behind
 		}
 		if !errors.Is(err, disk.ErrLocked) {
 			return nil, err
@@ -27,7 +26,7 @@ func (m *monitor) claim(id string) (*disk.Lock, error) {
 		if err != nil {
 			return nil, err
 		}
-		if st.State == record.Running || st.State == record.Paused {
+		if st.Live() {
 			return nil, fmt.Errorf("container %s is already running", id[:12])
 		}
 		if time.Since(start) > claimGrace {

@@ -22,6 +22,7 @@ import (
 	"github.com/skiff-containers/skiff/run/stage"
 	"github.com/skiff-containers/skiff/run/userns"
 	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/image"
 	"github.com/skiff-containers/skiff/storage/layer"
 	"github.com/skiff-containers/skiff/storage/record"
 )
@@ -54,14 +55,21 @@ type monitor struct {
 	keep    []*os.File    // open for as long as the container lives
 	engine  string        // the program that the switch is
 	network *network      // nil without networks that the switch serves
-	unwatch func()        // ends the watch over the switch
+	health  *image.Health // nil without a health check
+	unwatch func()        // ends the watch over the switch and the health checks
 
 	container oci.Container
 	process   *process
-	over      chan struct{} // closed when the exit is on disk
 
-	mu   sync.Mutex
-	open []*conversation // about the container's first process
+	listener *stage.Listener
+	again    int           // how often the restart policy has started it
+	pause    time.Duration // before the last of these
+	halt     chan struct{} // closed when somebody wants the container's end
+
+	mu      sync.Mutex
+	open    []*conversation // about the container's first process
+	stopped bool            // halt is closed
+	now     *life           // nil before the first life, and between two
 }
 
 // Main is the life of a process whose argv[0] is stage.Monitor: args are the container's id, the data directory, the runtime directory and the engine's executable. Its descriptor 3 is
@@ -88,7 +96,7 @@ func Main(args []string) int {
 	if err != nil || req.Op != stage.OpStart {
 		return codeOurs
 	}
-	m := &monitor{store: &record.Store{Data: args[1], Run: args[2]}, engine: args[3], over: make(chan struct{})}
+	m := &monitor{store: &record.Store{Data: args[1], Run: args[2]}, engine: args[3], halt: make(chan struct{})}
 	if err := m.begin(args[0], nslock); err != nil {
 		fail(conn, err)
 		return codeOurs
@@ -122,15 +130,36 @@ func (m *monitor) begin(id string, nslock *disk.Lock) error {
 
 // live runs the container to its end.
 func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) int {
-	if err := m.start(conn, req, files); err != nil {
-		code := codeOf(err)
-		err = errors.Join(err, m.finish(record.Exit{Life: m.life, Code: code, At: time.Now().UTC(), Error: err.Error()}))
-		fail(conn, err)
-		return code
+	for {
+		began := time.Now()
+		if err := m.start(conn, req, files); err != nil {
+			code := codeOf(err)
+			err = errors.Join(err, m.finish(record.Exit{Life: m.life, Code: code, At: time.Now().UTC(), Error: err.Error()}))
+			fail(conn, err)
+			m.answer(code, true)
+			return code
+		}
+		conn, files = nil, nil
+		exit := record.Exit{Life: m.life, Code: m.process.wait(exitGrace)}
+		exit.At = time.Now().UTC()
+		yes, settled := m.restarts(exit, time.Since(began))
+		if settled {
+			err := m.store.Release(m.record.ID)
+			m.answer(exit.Code, true)
+			if err != nil {
+				return codeOurs
+			}
+			return 0
+		}
+		if !yes {
+			return m.conclude(exit)
+		}
 	}
-	code := m.process.wait(exitGrace)
-	// State first, then the answers: whoever hears of the end finds it on disk, and can start, remove or name another one the same at once.
-	exit := record.Exit{Life: m.life, Code: code, At: time.Now().UTC()}
+}
+
+// conclude is the end of the container's last life. State first, then the answers: whoever hears of the end finds it on disk, and can start, remove or name another
+// one the same at once.
+func (m *monitor) conclude(exit record.Exit) int {
 	early := m.record.Config.Remove && m.layer.Detached && m.native() // nothing of it is mounted by a path, which retiring changes
 	var err error
 	if early {
@@ -138,8 +167,7 @@ func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) in
 	} else {
 		err = m.finish(exit)
 	}
-	close(m.over)
-	m.answerAll()
+	m.answer(exit.Code, true)
 	if early {
 		err = errors.Join(err, m.free(&exit), m.store.Release(m.record.ID))
 	}
@@ -175,12 +203,12 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	if err != nil {
 		return err
 	}
-	m.process = newProcess(m.log)
+	p := newProcess(m.log)
 	if c.Tty {
 		if req.Rows > 0 {
 			bundle.Spec.Process.ConsoleSize = &specs.Box{Height: uint(req.Rows), Width: uint(req.Cols)}
 		}
-	} else if bundle.Stdio, err = m.process.pipes(c.Interactive); err != nil {
+	} else if bundle.Stdio, err = p.pipes(c.Interactive); err != nil {
 		return fmt.Errorf("cannot make the container's streams: %w", err)
 	}
 	rt, err := oci.For(c.Runtime)
@@ -208,36 +236,70 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	if err != nil {
 		return err
 	}
-	m.process.Process = m.container
-	conv := m.converse(conn, m.process)
-	conv.attach(req, files)
-	m.process.run()
-	listener, err := stage.Listen(filepath.Join(m.store.RunDir(m.record.ID), record.Socket))
-	if err != nil {
-		return errors.Join(err, m.discard())
+	p.Process = m.container
+	m.mu.Lock()
+	m.process, m.now = p, &life{m.container, m.spec, m.filter, m.group, m.network}
+	m.mu.Unlock()
+	var conv *conversation
+	if conn != nil {
+		conv = m.converse(conn, p)
+		conv.halt = m.stopRestarting
+		conv.attach(req, files)
+	}
+	p.run()
+	if m.listener == nil {
+		if m.listener, err = stage.Listen(filepath.Join(m.store.RunDir(m.record.ID), record.Socket)); err != nil {
+			return errors.Join(err, m.discard())
+		}
 	}
 	if err := m.container.Start(); err != nil {
-		return errors.Join(err, m.discard(), listener.Close())
+		return errors.Join(err, m.discard(), m.listener.Close())
 	}
-	started := record.Started{Life: m.life, Boot: filepath.Base(m.store.Run), At: time.Now().UTC(), Pid: m.container.Pid()}
+	started := record.Started{Life: m.life, Boot: filepath.Base(m.store.Run), At: time.Now().UTC(), Pid: m.container.Pid(), Restarts: m.again}
 	if m.network != nil {
 		m.network.record(&started)
 	}
 	if err := m.store.WriteStarted(m.record.ID, started, m.sync); err != nil {
-		return errors.Join(err, m.discard(), listener.Close()) // what cannot be recorded must not run
+		return errors.Join(err, m.discard(), m.listener.Close()) // what cannot be recorded must not run
 	}
 	m.emit("start", nil)
-	conv.reply(stage.Reply{Kind: stage.Started, Pid: m.container.Pid()})
-	conv.serve(m)
-	go m.accept(listener)
-	if m.network != nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		m.unwatch = cancel
-		go m.network.watch(ctx)
+	if conv != nil {
+		conv.reply(stage.Reply{Kind: stage.Started, Pid: m.container.Pid()})
+		conv.serve(m)
+		go m.accept(m.listener)
+	} else if err := m.resume(); err != nil {
+		return errors.Join(err, m.discard())
 	}
+	m.watch()
 	// Started on one processor (run.launch); what lives longer may have streams to copy. Changing it stops the world, which a short life need not pay.
 	time.AfterFunc(50*time.Millisecond, func() { runtime.GOMAXPROCS(runtime.NumCPU()) })
 	return nil
+}
+
+// resume says that the container's next life has begun.
+func (m *monitor) resume() error {
+	m.mu.Lock()
+	stopped := m.stopped
+	m.mu.Unlock()
+	if stopped { // meanwhile
+		_ = m.process.signal(unix.SIGKILL) // ESRCH: it has ended
+	}
+	return m.store.SetRestarting(m.record.ID, false)
+}
+
+// watch looks after what the running container needs.
+func (m *monitor) watch() {
+	if m.network == nil && m.health == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m.unwatch = cancel
+	if m.network != nil {
+		go m.network.watch(ctx)
+	}
+	if m.health != nil {
+		go m.watchHealth(ctx, m.health)
+	}
 }
 
 // discard ends a container that is not to run.
@@ -259,7 +321,7 @@ func (m *monitor) finish(exit record.Exit) error {
 	}
 	err = errors.Join(err, m.store.WriteExit(id, exit, m.sync))
 	if exit.Error == "" {
-		m.emit("die", map[string]string{"exitCode": strconv.Itoa(exit.Code)})
+		m.emit("die", exitCode(exit.Code))
 	}
 	return errors.Join(err, m.store.Release(id))
 }
@@ -268,37 +330,46 @@ func (m *monitor) finish(exit record.Exit) error {
 func (m *monitor) retire(exit record.Exit) error {
 	err := errors.Join(m.removeAnonymous(), m.store.Retire(m.record.ID))
 	if exit.Error == "" {
-		m.emit("die", map[string]string{"exitCode": strconv.Itoa(exit.Code)})
+		m.emit("die", exitCode(exit.Code))
 	}
 	m.emit("destroy", nil)
 	return err
 }
+
+func exitCode(code int) map[string]string { return map[string]string{"exitCode": strconv.Itoa(code)} }
 
 // free gives back what the life of the container held, and notes what the control group knows of its end.
 func (m *monitor) free(exit *record.Exit) error {
 	var errs []error
 	if m.unwatch != nil {
 		m.unwatch()
+		m.unwatch = nil
 	}
 	if m.network != nil {
 		errs = append(errs, m.network.close())
+		m.network = nil
 	}
 	m.endGathered()
 	if m.container != nil {
 		errs = append(errs, m.container.Delete())
+		m.container = nil
 	}
 	if m.log != nil {
 		errs = append(errs, m.log.Close())
+		m.log = nil
 	}
 	if m.layer != nil {
 		errs = append(errs, m.layer.Close())
+		m.layer = nil
 	}
 	for _, f := range m.keep {
 		f.Close()
 	}
+	m.keep = nil
 	if m.group != nil {
 		exit.OOMKilled = m.group.OOMKilled()
 		errs = append(errs, m.group.Kill(), m.group.Delete())
+		m.group = nil
 	}
 	return errors.Join(errs...)
 }
@@ -325,6 +396,9 @@ func codeOf(err error) int {
 
 // fail answers a conversation that did not come about.
 func fail(conn *stage.Conn, err error) {
+	if conn == nil {
+		return
+	}
 	r := stage.Reply{Kind: stage.Failed, Error: err.Error(), Code: codeOf(err)}
 	var hint interface{ HintText() string }
 	if errors.As(err, &hint) {

@@ -258,7 +258,11 @@ func (n *network) watch(ctx context.Context) {
 
 // joinNetwork connects the running container with one more network.
 func (m *monitor) joinNetwork(p config.Place) error {
-	n := m.network
+	now, err := m.current()
+	if err != nil {
+		return err
+	}
+	n := now.network
 	if n == nil {
 		return fmt.Errorf("cannot connect container %s: it is not on bridge networks", m.record.Name)
 	}
@@ -282,12 +286,16 @@ func (m *monitor) joinNetwork(p config.Place) error {
 		return errors.Join(err, n.store.Detach(&place.Network, m.record.ID))
 	}
 	n.request.Places = append(n.request.Places, place)
-	return m.rewrite()
+	return m.rewrite(n)
 }
 
 // leaveNetwork disconnects the running container from one of its networks.
 func (m *monitor) leaveNetwork(name string) error {
-	n := m.network
+	now, err := m.current()
+	if err != nil {
+		return err
+	}
+	n := now.network
 	if n == nil {
 		return fmt.Errorf("cannot disconnect container %s: it is not on bridge networks", m.record.Name)
 	}
@@ -302,18 +310,18 @@ func (m *monitor) leaveNetwork(name string) error {
 		return err
 	}
 	n.request.Places = slices.Delete(n.request.Places, i, i+1)
-	return errors.Join(n.store.Detach(&place.Network, m.record.ID), m.rewrite())
+	return errors.Join(n.store.Detach(&place.Network, m.record.ID), m.rewrite(n))
 }
 
 // rewrite notes where the container is now. The network's lock is held.
-func (m *monitor) rewrite() error {
+func (m *monitor) rewrite(n *network) error {
 	st, err := m.store.Status(m.record.ID)
 	if err != nil || st.Started == nil {
 		return err
 	}
 	started := *st.Started
 	started.Ports, started.Networks = nil, nil
-	m.network.record(&started)
+	n.record(&started)
 	return m.store.WriteStarted(m.record.ID, started, m.sync)
 }
 

@@ -27,6 +27,7 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 	if err != nil {
 		return b, err
 	}
+	m.health = healthOf(c.Health, img)
 	dir := m.store.Dir(m.record.ID)
 	bundle := filepath.Join(dir, record.Bundle)
 	target := filepath.Join(bundle, "rootfs")
@@ -124,7 +125,7 @@ func (m *monitor) join(in *spec.Input) error {
 		if err != nil {
 			return err
 		}
-		if st.State != record.Running && st.State != record.Paused {
+		if !st.Running() {
 			return fmt.Errorf("cannot share the %s namespace of container %s: it is not running", share.kind, other.Name)
 		}
 		in.Join[share.kind] = fmt.Sprintf("/proc/%d/ns/%s", st.Started.Pid, share.file)

@@ -29,6 +29,8 @@ type conversation struct {
 	stop    *os.File // closing its other end ends feed
 	cancel  *os.File
 	answer  sync.Once
+	stays   bool   // it is about the container, not about one life of it
+	halt    func() // of a conversation about the container's first process: somebody wants its end
 }
 
 func (m *monitor) converse(conn *stage.Conn, p *process) *conversation {
@@ -54,13 +56,18 @@ func (m *monitor) handle(conn *stage.Conn) {
 		conn.Close()
 		return
 	}
-	c := m.converse(conn, m.process)
+	m.mu.Lock()
+	p := m.process
+	m.mu.Unlock()
+	c := m.converse(conn, p)
+	c.halt = m.stopRestarting
 	switch req.Op {
 	case stage.OpAttach:
 		c.attach(req, files)
-		c.reply(stage.Reply{Kind: stage.Attached, Pid: m.process.Pid()})
+		c.reply(stage.Reply{Kind: stage.Attached, Pid: p.Pid()})
 		c.serve(m)
 	case stage.OpWait:
+		c.stays = true
 		c.serve(m)
 	case stage.OpExec:
 		m.exec(c, req, files)
@@ -68,10 +75,12 @@ func (m *monitor) handle(conn *stage.Conn) {
 		c.reply(m.rewire(req))
 		conn.Close()
 	case stage.OpStop:
-		go m.stop(unix.Signal(req.Signal), req.Timeout)
+		c.stays = true
 		c.serve(m)
+		m.stopRestarting()
+		go m.stop(p, unix.Signal(req.Signal), req.Timeout)
 	default:
-		c.reply(c.act(req))
+		c.reply(c.act(m, req))
 		conn.Close()
 	}
 }
@@ -161,7 +170,7 @@ func (c *conversation) release() {
 
 // serve reads further requests in the background until the client goes, and answers the end of the process.
 func (c *conversation) serve(m *monitor) {
-	if c.process == m.process {
+	if c.halt != nil {
 		m.mu.Lock()
 		m.open = append(m.open, c)
 		m.mu.Unlock()
@@ -176,7 +185,7 @@ func (c *conversation) serve(m *monitor) {
 			if err != nil || req.Op == stage.OpDetach {
 				break
 			}
-			if r := c.act(req); r.Kind != stage.Ok {
+			if r := c.act(m, req); r.Kind != stage.Ok {
 				c.reply(r)
 			}
 		}
@@ -186,10 +195,13 @@ func (c *conversation) serve(m *monitor) {
 }
 
 // act does a request that needs no conversation.
-func (c *conversation) act(req stage.Request) stage.Reply {
+func (c *conversation) act(m *monitor, req stage.Request) stage.Reply {
 	var err error
 	switch req.Op {
 	case stage.OpSignal:
+		if c.halt != nil && m.ends(unix.Signal(req.Signal)) {
+			c.halt()
+		}
 		err = c.process.signal(unix.Signal(req.Signal))
 	case stage.OpResize:
 		err = c.process.resize(req.Rows, req.Cols)
@@ -223,32 +235,35 @@ func (m *monitor) forget(c *conversation) {
 	m.open = slices.DeleteFunc(m.open, func(o *conversation) bool { return o == c })
 }
 
-// answerAll tells everybody who waits for the container that it has ended.
-func (m *monitor) answerAll() {
+// answer tells those who wait for the container that it has ended; when it will live again, only those whom one life concerns.
+func (m *monitor) answer(code int, forGood bool) {
 	m.mu.Lock()
 	open := slices.Clone(m.open)
 	m.mu.Unlock()
 	for _, c := range open {
-		c.exited(m.process.code)
+		if forGood || !c.stays {
+			c.exited(code)
+		}
 	}
 }
 
 // stop sends the signal and, when the timeout is over, SIGKILL.
-func (m *monitor) stop(sig unix.Signal, timeout time.Duration) {
-	_ = m.process.signal(sig) // ESRCH: it has just ended
+func (m *monitor) stop(p *process, sig unix.Signal, timeout time.Duration) {
+	_ = p.signal(sig) // ESRCH: it has just ended
 	if timeout < 0 {
 		return
 	}
-	defer m.process.end()
+	defer p.end()
 	select {
-	case <-m.process.done:
+	case <-p.done:
 	case <-time.After(timeout):
-		_ = m.process.signal(unix.SIGKILL) // likewise
+		_ = p.signal(unix.SIGKILL) // likewise
 	}
 }
 
 // exec adds a process to the container.
 func (m *monitor) exec(c *conversation, req stage.Request, files []*os.File) {
+	c.halt = nil
 	p, err := m.spawn(req)
 	if err != nil {
 		for _, f := range files {
@@ -257,6 +272,7 @@ func (m *monitor) exec(c *conversation, req stage.Request, files []*os.File) {
 		fail(c.conn, err)
 		return
 	}
+	m.emit("exec_start: "+strings.Join(req.Exec.Args, " "), nil)
 	c.process = p
 	c.attach(req, files)
 	p.run()
@@ -279,12 +295,16 @@ func (m *monitor) spawn(req stage.Request) (*process, error) {
 	if e == nil || len(e.Args) == 0 {
 		return nil, errors.New("cannot execute: no command")
 	}
-	root, err := m.container.Root()
+	now, err := m.current()
+	if err != nil {
+		return nil, err
+	}
+	root, err := now.container.Root()
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	base := *m.spec.Process
+	base := *now.spec.Process
 	user := spec.User{UID: base.User.UID, GID: base.User.GID, Groups: base.User.AdditionalGids}
 	if e.User != "" {
 		if user, err = spec.LookupUser(root, e.User, nil); err != nil {
@@ -298,7 +318,7 @@ func (m *monitor) spawn(req stage.Request) (*process, error) {
 	if e.Workdir != "" {
 		pr.Cwd = e.Workdir
 	}
-	filter := m.filter
+	filter := now.filter
 	if e.Privileged {
 		pr.Capabilities, err = spec.Privileged()
 		filter = nil
@@ -317,8 +337,8 @@ func (m *monitor) spawn(req stage.Request) (*process, error) {
 			return nil, fmt.Errorf("cannot make the process's streams: %w", err)
 		}
 	}
-	dirs, groupFD := places(m.group)
-	op, err := m.container.Exec(context.Background(), oci.Exec{Process: &pr, Stdio: stdio, Filter: filter, Cgroup: dirs, CgroupFD: groupFD})
+	dirs, groupFD := places(now.group)
+	op, err := now.container.Exec(context.Background(), oci.Exec{Process: &pr, Stdio: stdio, Filter: filter, Cgroup: dirs, CgroupFD: groupFD})
 	for _, f := range stdio {
 		if f != nil {
 			f.Close()
@@ -333,7 +353,6 @@ func (m *monitor) spawn(req stage.Request) (*process, error) {
 		return nil, err
 	}
 	p.Process = op
-	m.emit("exec_start: "+strings.Join(e.Args, " "), nil)
 	return p, nil
 }
 

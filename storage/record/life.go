@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/skiff-containers/skiff/storage/disk"
 	"github.com/skiff-containers/skiff/storage/plain"
 )
@@ -38,6 +40,11 @@ func (s *Store) Status(id string) (Status, error) {
 	case over:
 		// Its monitor may hold the lock a moment longer; what it has written is what counts.
 		st.State = Exited
+		if alive {
+			if again, err := s.mark(id, restartingFile); err != nil || again {
+				st.State = Restarting
+			}
+		}
 	case alive && hasStarted:
 		st.State = Running
 		if paused, err := s.Paused(id); err != nil || paused {
@@ -96,8 +103,31 @@ func (s *Store) ClaimAlive(id string) (*disk.Lock, error) {
 	}
 }
 
-// Release removes the runtime directory; the holder of the alive lock calls it, before it lets the lock go.
-func (s *Store) Release(id string) error { return os.RemoveAll(s.RunDir(id)) }
+// Release removes the runtime directory; the holder of the alive lock calls it, before it lets the lock go. The directory goes in one step: whoever comes next would
+// otherwise find a part of it, and lose what it puts there.
+func (s *Store) Release(id string) error {
+	dir := s.RunDir(id)
+	gone := filepath.Join(s.Run, releasedPrefix+filepath.Base(dir))
+	err := os.Rename(dir, gone)
+	if errors.Is(err, os.ErrExist) || errors.Is(err, unix.ENOTEMPTY) { // of a process that was killed here
+		if err = os.RemoveAll(gone); err == nil {
+			err = os.Rename(dir, gone)
+		}
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(gone)
+}
+
+// SweepReleased removes runtime directories whose remover was killed. Nobody uses them any more.
+func (s *Store) SweepReleased() error {
+	left, err := filepath.Glob(filepath.Join(s.Run, releasedPrefix+"*"))
+	for _, dir := range left {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
+}
 
 // Alive says whether a monitor of the container lives.
 func (s *Store) Alive(id string) (bool, error) {
@@ -111,18 +141,27 @@ func (s *Store) Announce(id string, pid int, userns uint64) error {
 }
 
 // Paused says whether the container's processes were stopped; it is asked only of one that lives.
-func (s *Store) Paused(id string) (bool, error) {
-	_, err := os.Stat(filepath.Join(s.RunDir(id), pausedFile))
+func (s *Store) Paused(id string) (bool, error) { return s.mark(id, pausedFile) }
+
+// SetPaused notes in the runtime directory, which goes with the container's life, that its processes are stopped, or that they go on.
+func (s *Store) SetPaused(id string, paused bool) error { return s.setMark(id, pausedFile, paused) }
+
+// SetRestarting notes that the monitor of a container that has ended is going to start it again, or that it does not any more.
+func (s *Store) SetRestarting(id string, again bool) error {
+	return s.setMark(id, restartingFile, again)
+}
+
+func (s *Store) mark(id, file string) (bool, error) {
+	_, err := os.Stat(filepath.Join(s.RunDir(id), file))
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// SetPaused notes in the runtime directory, which goes with the container's life, that its processes are stopped, or that they go on.
-func (s *Store) SetPaused(id string, paused bool) error {
-	name := filepath.Join(s.RunDir(id), pausedFile)
-	if paused {
+func (s *Store) setMark(id, file string, set bool) error {
+	name := filepath.Join(s.RunDir(id), file)
+	if set {
 		return disk.WriteFile(name, nil, 0o600, disk.Volatile)
 	}
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -157,6 +196,24 @@ func (s *Store) WriteStarted(id string, v Started, sync disk.Sync) error {
 // WriteExit writes the end of a life.
 func (s *Store) WriteExit(id string, v Exit, sync disk.Sync) error {
 	return s.writeJSON(id, exitFile, v, sync)
+}
+
+// WriteHealth writes what the health checks found; it is read again only by whoever looks.
+func (s *Store) WriteHealth(id string, v Health) error {
+	return s.writeJSON(id, healthFile, v, disk.Volatile)
+}
+
+// Health gives what the health checks of the container's last life found; nil when there were none.
+func (s *Store) Health(id string) (*Health, error) {
+	h := &Health{}
+	ok, err := readJSON(filepath.Join(s.Dir(id), healthFile), h)
+	if err != nil {
+		return nil, corrupt(id, err)
+	}
+	if !ok {
+		return nil, nil
+	}
+	return h, nil
 }
 
 func (s *Store) writeJSON(id, name string, v any, sync disk.Sync) error {

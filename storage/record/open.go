@@ -22,18 +22,21 @@ type Options struct {
 
 // The names of everything in the two directories.
 const (
-	containersDir = "containers"
-	namesDir      = "names"
-	eventsFile    = "events"
-	configFile    = "config.json"
-	startedFile   = "started"
-	exitFile      = "exit"
-	nameFile      = "name"
-	makingPrefix  = "tmp-"
-	retiredPrefix = "rm-"
-	AliveFile     = "alive"
-	pidFile       = "pid"
-	pausedFile    = "paused"
+	containersDir  = "containers"
+	namesDir       = "names"
+	eventsFile     = "events"
+	configFile     = "config.json"
+	startedFile    = "started"
+	exitFile       = "exit"
+	nameFile       = "name"
+	makingPrefix   = "tmp-"
+	retiredPrefix  = "rm-"
+	AliveFile      = "alive"
+	pidFile        = "pid"
+	pausedFile     = "paused"
+	restartingFile = "restarting"
+	releasedPrefix = "gone-" // of a runtime directory that is being removed
+	healthFile     = "health"
 	// Socket is the monitor's control socket in RunDir.
 	Socket = "ctl.sock"
 	// Bundle, Layer and Log are a container's own directories and file beside config.json.

@@ -54,6 +54,8 @@ type Started struct {
 	// Ports are published as they really are (none is any free one), Networks where the container is.
 	Ports    []config.Port `json:"ports,omitzero"`
 	Networks []Endpoint    `json:"networks,omitzero"`
+	// Restarts is how often its restart policy has started it again since somebody started it.
+	Restarts int `json:"restarts,omitzero"`
 }
 
 // Endpoint is a container's place on one network.
@@ -98,6 +100,38 @@ type Status struct {
 	State   State
 	Started *Started
 	Exit    *Exit
+	// Health is what the health checks of the present life found; nil without any, and when nobody has looked (Store.Health).
+	Health *Health
+}
+
+// Live says whether a monitor has the container in hand: it runs, or its restart policy is about to start it again.
+func (s Status) Live() bool { return s.Running() || s.State == Restarting }
+
+// Running says whether the container's first process lives.
+func (s Status) Running() bool { return s.State == Running || s.State == Paused }
+
+// The words for a container's health, as Docker's.
+const (
+	HealthStarting  = "starting"
+	HealthGood      = "healthy"
+	HealthBad       = "unhealthy"
+	HealthUnchecked = "none"
+)
+
+// Health is what the health checks of the last life found.
+type Health struct {
+	Life          int           `json:"life"`
+	Status        string        `json:"status"`
+	FailingStreak int           `json:"failing_streak,omitzero"`
+	Log           []HealthProbe `json:"log,omitzero"` // the last five
+}
+
+// HealthProbe is one health check.
+type HealthProbe struct {
+	Start    time.Time `json:"start"`
+	End      time.Time `json:"end"`
+	ExitCode int       `json:"exit_code"` // -1: it did not end by itself
+	Output   string    `json:"output,omitzero"`
 }
 
 // Event is one line of the append-only events file.
