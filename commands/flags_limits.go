@@ -57,7 +57,8 @@ func (r *reader) limits(l *config.Limits) {
 	if l.NanoCPUs > 0 && (l.CPUQuota > 0 || l.CPUPeriod > 0) {
 		r.fail("cpus", errors.New("conflicts with --cpu-quota and --cpu-period"))
 	}
-	l.CPUSetCPUs, l.CPUSetMems = r.c.String("cpuset-cpus"), r.c.String("cpuset-mems")
+	r.one("cpuset-cpus", func(s string) error { l.CPUSetCPUs = s; return nil })
+	r.one("cpuset-mems", func(s string) error { l.CPUSetMems = s; return nil })
 	integer("pids-limit", func(n int64) error { l.Pids = max(n, 0); return nil })
 	integer("blkio-weight", func(n int64) error {
 		if n != 0 && (n < 10 || n > 1000) {
@@ -74,5 +75,5 @@ func (r *reader) limits(l *config.Limits) {
 		l.OOMScoreAdj = &v
 		return nil
 	})
-	l.OOMKillDisable = r.c.Bool("oom-kill-disable")
+	l.OOMKillDisable = l.OOMKillDisable || r.c.Bool("oom-kill-disable")
 }

@@ -14,7 +14,7 @@ import (
 func pauseCommand() *cli.Command {
 	return &cli.Command{
 		Usage: "Pause all processes within one or more containers", ArgsUsage: "CONTAINER [CONTAINER...]",
-		Description: "Every process gets SIGSTOP, since freezing a control group takes one that was delegated: processes that watch their children see that they stopped.",
+		Description: "A container with a control group of cgroup v2 is frozen by the kernel. Elsewhere every process gets SIGSTOP: processes that watch their children see that they stopped.",
 		Action: func(c *cli.Context) error {
 			return eachContainer(c, func(h *run.Host, t run.Container) error { return h.Pause(t.Container) })
 		},

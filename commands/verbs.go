@@ -52,6 +52,7 @@ func allVerbs() []verb {
 		{names: "kill|container kill", usage: "Kill one or more running containers", make: killCommand, least: 1, most: -1},
 		{names: "logs|container logs", usage: "Fetch the logs of a container", make: logsCommand, least: 1, most: 1},
 		{names: "pause|container pause", usage: "Pause all processes within one or more containers", make: pauseCommand, least: 1, most: -1, inside: true},
+		{names: "update|container update", usage: "Update configuration of one or more containers", make: updateCommand, least: 1, most: -1},
 		{names: "port|container port", usage: "List port mappings or a specific mapping for the container", make: portCommand, least: 1, most: 2},
 		{names: "rename|container rename", usage: "Rename a container", make: renameCommand, least: 2, most: 2},
 		{names: "restart|container restart", usage: "Restart one or more containers", make: restartCommand, least: 1, most: -1},

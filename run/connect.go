@@ -11,16 +11,16 @@ import (
 
 // Connect puts a running container on one more network.
 func (h *Host) Connect(_ context.Context, c *record.Container, p config.Place) error {
-	return h.rewire(c, stage.Request{Op: stage.OpConnect, Place: &p})
+	return h.ask(c, stage.Request{Op: stage.OpConnect, Place: &p})
 }
 
 // Disconnect takes a running container off a network.
 func (h *Host) Disconnect(_ context.Context, c *record.Container, network string) error {
-	return h.rewire(c, stage.Request{Op: stage.OpDisconnect, Place: &config.Place{Network: network}})
+	return h.ask(c, stage.Request{Op: stage.OpDisconnect, Place: &config.Place{Network: network}})
 }
 
-// rewire asks the container's monitor for a change of its networks.
-func (h *Host) rewire(c *record.Container, r stage.Request) error {
+// ask sends the container's monitor a request that is answered by ok or error.
+func (h *Host) ask(c *record.Container, r stage.Request) error {
 	conn, err := h.dial(c)
 	if err != nil {
 		return err

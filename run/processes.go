@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/run/cgroup"
 	"github.com/skiff-containers/skiff/storage/record"
 )
 
@@ -158,6 +159,13 @@ func (h *Host) Pause(c *record.Container) error {
 	if err := h.Records.SetPaused(c.ID, true); err != nil {
 		return fmt.Errorf("cannot pause container %s: %w", c.Name, err)
 	}
+	if g := h.freezer(c, st); g != nil {
+		if err = g.Freeze(true); err == nil {
+			h.emit(c, "pause", nil)
+			return nil
+		}
+		return errors.Join(fmt.Errorf("cannot pause container %s: %w", c.Name, err), h.resume(c, st))
+	}
 	for range pauseRounds {
 		var found int
 		if found, err = h.signalAll(c, unix.SIGSTOP, func(p Process) bool { return !strings.ContainsRune("TtZX", rune(p.State)) }); err != nil {
@@ -172,7 +180,7 @@ func (h *Host) Pause(c *record.Container) error {
 	if err == nil {
 		err = errors.New("its processes do not stop")
 	}
-	return errors.Join(fmt.Errorf("cannot pause container %s: %w", c.Name, err), h.resume(c))
+	return errors.Join(fmt.Errorf("cannot pause container %s: %w", c.Name, err), h.resume(c, st))
 }
 
 // Unpause lets a paused container's processes go on. The caller is inside the user namespace.
@@ -184,14 +192,28 @@ func (h *Host) Unpause(c *record.Container) error {
 	if st.State != record.Paused {
 		return fmt.Errorf("cannot unpause container %s: it is not paused", c.Name)
 	}
-	if err := h.resume(c); err != nil {
+	if err := h.resume(c, st); err != nil {
 		return fmt.Errorf("cannot unpause container %s: %w", c.Name, err)
 	}
 	h.emit(c, "unpause", nil)
 	return nil
 }
 
-func (h *Host) resume(c *record.Container) error {
+// freezer is the control group of a running container that the kernel can stop as a whole; nil without one.
+func (h *Host) freezer(c *record.Container, st record.Status) *cgroup.Group {
+	g, err := cgroup.Of(st.Started.Pid, c.ID)
+	if err != nil || !g.Freezes() {
+		return nil
+	}
+	return g
+}
+
+func (h *Host) resume(c *record.Container, st record.Status) error {
+	if g := h.freezer(c, st); g != nil {
+		if err := g.Freeze(false); err != nil {
+			return err
+		}
+	}
 	_, err := h.signalAll(c, unix.SIGCONT, func(p Process) bool { return p.State == 'T' })
 	if errors.Is(err, ErrNotRunning) {
 		err = nil

@@ -75,6 +75,7 @@ func setUp(env *testscript.Env, bin string) error {
 	env.Setenv("SKIFF", filepath.Join(bin, "skiff"))
 	env.Setenv("UID", fmt.Sprint(os.Getuid()))
 	env.Setenv("GID", fmt.Sprint(os.Getgid()))
+	env.Setenv("LIMITS", os.Getenv("SKIFF_TEST_CGROUP")) // a control group that the user may use
 	env.Setenv("LANG", "C.UTF-8")
 	env.Setenv("TERM", "xterm")
 	env.Defer(func() { tearDown(env.Vars, run) })
@@ -115,6 +116,8 @@ func condition(name string) (bool, error) {
 	case name == "cgroup2":
 		_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
 		return err == nil, nil
+	case name == "limits":
+		return os.Getenv("SKIFF_TEST_CGROUP") != "", nil
 	case name == "tun":
 		f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 		if err != nil {

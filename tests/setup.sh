@@ -116,6 +116,30 @@ userns() {
 	fi
 }
 
+# Control groups for the tests of limits, as systemd hands them to users: /skiff-tests in every hierarchy (v1, hybrid), or a subtree (v2).
+cgroups() {
+	local owner dir c root=/sys/fs/cgroup
+	owner=$(test_user)
+	[ "$what" = test ] || return 0
+	if [ -f $root/cgroup.controllers ]; then
+		set -- $root/skiff-tests
+		as_root sh -c "echo '+memory +pids +cpu' >$root/cgroup.subtree_control" 2>/dev/null || true
+	else
+		set --
+		for c in pids memory cpu cpuset unified; do
+			[ ! -d $root/$c ] || set -- "$@" $root/$c/skiff-tests
+		done
+	fi
+	for dir; do
+		[ "$(stat -c %U "$dir" 2>/dev/null)" != "$owner" ] || continue
+		say "handing the control group $dir to $owner"
+		as_root sh -c 'mkdir -p "$1" && chown -R "$2" "$1"' - "$dir" "$owner" 2>/dev/null || { say "cannot: limits will not be tested there"; continue; }
+		case $dir in
+		*/cpuset/*) for c in cpuset.cpus cpuset.mems; do as_root sh -c 'cat "$1/../$2" >"$1/$2"' - "$dir" $c; done ;;
+		esac
+	done
+}
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 packages
@@ -123,3 +147,4 @@ toolchain
 user
 devices
 userns
+cgroups

@@ -107,13 +107,7 @@ func (h *Host) Create(id, parent string, limits config.Limits) (*Group, error) {
 	if parent != "" && !filepath.IsLocal(strings.TrimPrefix(parent, "/")) {
 		return nil, fmt.Errorf("invalid --cgroup-parent %q: write a path within the control groups, such as /user.slice/mine", parent)
 	}
-	var list []setting
-	var err error
-	if h.Unified {
-		list, err = settingsV2(limits)
-	} else {
-		list, err = settingsV1(limits)
-	}
+	list, err := h.settings(limits)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,25 @@ func (h *Host) makeV1(g *Group, name, parent string, list []setting) error {
 			}
 		}
 	}
+	h.makeHybrid(g, name)
 	return nil
+}
+
+// hybrid is where machines with v1 controllers have the hierarchy of v2 besides, without controllers.
+const hybrid = "unified"
+
+// makeHybrid makes a group in that hierarchy when our own there was delegated: it can be frozen. Without it pausing goes by signals. (The freezer of v1 is not used: what
+// it has frozen cannot be killed.)
+func (h *Host) makeHybrid(g *Group, name string) {
+	base := filepath.Join(h.Root, hybrid, h.self[""])
+	if g.all[hybrid] != "" || h.self[""] == "" || !writable(base) {
+		return
+	}
+	dir := filepath.Join(base, name)
+	if os.Mkdir(dir, 0o755) == nil {
+		g.all[hybrid] = dir
+		g.Dirs = append(g.Dirs, dir)
+	}
 }
 
 // makeV2 makes one directory below a group that has, or may be given, the controllers that the limits need.

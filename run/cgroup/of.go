@@ -25,6 +25,9 @@ func Of(pid int, id string) (*Group, error) {
 func (h *Host) of(text, id string) *Group {
 	g := &Group{all: map[string]string{}, unified: h.Unified}
 	for controller, path := range parseSelf(text) {
+		if controller == "" && !h.Unified {
+			controller = hybrid
+		}
 		if (controller == "") == h.Unified && strings.Contains(filepath.Base(path), id) {
 			g.all[controller] = filepath.Join(h.Root, controller, path)
 		}

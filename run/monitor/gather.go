@@ -39,7 +39,7 @@ func (m *monitor) endGathered() {
 	}
 	for range endRounds {
 		left := 0
-		for _, pid := range children() {
+		for _, pid := range children("self") {
 			theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
 			if err != nil || theirs == mine { // one that has ended has none
 				continue
@@ -54,9 +54,9 @@ func (m *monitor) endGathered() {
 	}
 }
 
-// children lists our children; a thread that ended meanwhile has left its own to another.
-func children() (pids []int) {
-	tasks, err := filepath.Glob("/proc/self/task/*/children")
+// children lists a process's children; a thread that ended meanwhile has left its own to another.
+func children(process string) (pids []int) {
+	tasks, err := filepath.Glob("/proc/" + process + "/task/*/children")
 	if err != nil {
 		return nil
 	}

@@ -366,10 +366,15 @@ func (m *monitor) free(exit *record.Exit) error {
 		f.Close()
 	}
 	m.keep = nil
-	if m.group != nil {
-		exit.OOMKilled = m.group.OOMKilled()
-		errs = append(errs, m.group.Kill(), m.group.Delete())
-		m.group = nil
+	m.mu.Lock()
+	group := m.group
+	m.group, m.now = nil, nil
+	m.mu.Unlock()
+	if group != nil {
+		if exit.OOMKilled = group.OOMKilled(); exit.OOMKilled {
+			m.emit("oom", nil)
+		}
+		errs = append(errs, group.Kill(), group.Delete())
 	}
 	return errors.Join(errs...)
 }

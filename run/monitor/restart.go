@@ -43,9 +43,6 @@ func (m *monitor) restarts(exit record.Exit, ran time.Duration) (yes, settled bo
 	if err != nil || m.halted() || !again(c.Config.Restart, exit.Code, m.again) {
 		return false, false
 	}
-	m.mu.Lock()
-	m.now = nil
-	m.mu.Unlock()
 	errs := []error{m.free(&exit), m.store.SetRestarting(id, true), m.store.WriteExit(id, exit, m.sync)}
 	m.emit("die", exitCode(exit.Code))
 	m.answer(exit.Code, false)

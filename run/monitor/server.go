@@ -74,6 +74,9 @@ func (m *monitor) handle(conn *stage.Conn) {
 	case stage.OpConnect, stage.OpDisconnect:
 		c.reply(m.rewire(req))
 		conn.Close()
+	case stage.OpUpdate:
+		c.reply(answered(m.update(req)))
+		conn.Close()
 	case stage.OpStop:
 		c.stays = true
 		c.serve(m)
@@ -96,6 +99,11 @@ func (m *monitor) rewire(req stage.Request) stage.Reply {
 	default:
 		err = m.leaveNetwork(req.Place.Network)
 	}
+	return answered(err)
+}
+
+// answered is the reply to a request that was done, or not.
+func answered(err error) stage.Reply {
 	if err == nil {
 		return stage.Reply{Kind: stage.Ok}
 	}

@@ -56,6 +56,9 @@ func (Native) Create(_ context.Context, bundle Bundle) (Container, error) {
 	}
 	if bundle.Meanwhile != nil {
 		if err := bundle.Meanwhile(c.Pid()); err != nil {
+			if cause := c.awaitReady(); cause != nil {
+				err = cause // of one that has ended nothing can be connected
+			}
 			c.discard()
 			return nil, err
 		}

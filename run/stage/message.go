@@ -35,7 +35,9 @@ const (
 	OpDetach Op = "detach"
 	OpPing   Op = "ping"
 	// OpConnect and OpDisconnect change the networks of the running container; answered by ok or error.
-	OpConnect    Op = "connect"
+	OpConnect Op = "connect"
+	// OpUpdate changes the limits of the running container; answered by ok or error.
+	OpUpdate     Op = "update"
 	OpDisconnect Op = "disconnect"
 )
 
@@ -49,13 +51,15 @@ type Request struct {
 	Stderr bool `json:"stderr,omitzero"`
 	Tty    bool `json:"tty,omitzero"`
 	// Logs asks attach to replay the log first.
-	Logs    bool          `json:"logs,omitzero"`
-	Signal  int           `json:"signal,omitzero"`
-	Timeout time.Duration `json:"timeout,omitzero"` // negative: for ever
-	Rows    uint16        `json:"rows,omitzero"`
-	Cols    uint16        `json:"cols,omitzero"`
-	Exec    *Exec         `json:"exec,omitempty"`
-	Place   *config.Place `json:"place,omitempty"` // of connect and disconnect
+	Logs    bool           `json:"logs,omitzero"`
+	Signal  int            `json:"signal,omitzero"`
+	Timeout time.Duration  `json:"timeout,omitzero"` // negative: for ever
+	Rows    uint16         `json:"rows,omitzero"`
+	Cols    uint16         `json:"cols,omitzero"`
+	Exec    *Exec          `json:"exec,omitempty"`
+	Place   *config.Place  `json:"place,omitempty"` // of connect and disconnect
+	Old     *config.Limits `json:"old,omitempty"`   // of update: those that were in force
+	Limits  *config.Limits `json:"limits,omitempty"`
 }
 
 // Exec is a process to add to a running container.

@@ -34,6 +34,7 @@ const (
 	AliveFile      = "alive"
 	pidFile        = "pid"
 	pausedFile     = "paused"
+	updatingFile   = "updating" // lock of Update
 	restartingFile = "restarting"
 	releasedPrefix = "gone-" // of a runtime directory that is being removed
 	healthFile     = "health"

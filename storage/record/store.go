@@ -91,6 +91,30 @@ func (p *Pending) Abort() error {
 	return errors.Join(os.RemoveAll(p.Dir), p.lock.Unlock())
 }
 
+// Update changes what a container's record says: change is given it as it is, and what it leaves is written. Changes wait for one another.
+func (s *Store) Update(id string, change func(c *Container) error) error {
+	lock, err := disk.WaitLock(filepath.Join(s.Dir(id), updatingFile), disk.Exclusive, nil)
+	if err != nil {
+		if _, dirErr := os.Stat(s.Dir(id)); dirErr != nil {
+			return fmt.Errorf("%w: %s", ErrNotFound, id)
+		}
+		return err
+	}
+	defer lock.Unlock()
+	c, err := s.Load(id)
+	if err != nil {
+		return err
+	}
+	if err := change(c); err != nil {
+		return err
+	}
+	data, err := plain.Marshal(c)
+	if err != nil {
+		return err
+	}
+	return disk.WriteFile(filepath.Join(s.Dir(id), configFile), data, 0o600, disk.Durable)
+}
+
 // Dir is the directory of a container's record.
 func (s *Store) Dir(id string) string { return filepath.Join(s.Data, containersDir, id) }
 
