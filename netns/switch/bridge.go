@@ -81,7 +81,7 @@ func (h *hub) makeBridge(n netns.Network) (*bridge, error) {
 	}
 	link := h.space.link
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = b.name, b.mtu
+	attrs.Name, attrs.MTU, attrs.HardwareAddr = b.name, b.mtu, gatewayMAC(n)
 	if err := link.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, err
 	}
@@ -100,6 +100,18 @@ func (h *hub) makeBridge(n netns.Network) (*bridge, error) {
 	}
 	b.names, err = h.serveNames(n)
 	return b, err
+}
+
+// gatewayMAC is the bridge's own address. A bridge without one has the lowest of its ports, and changes it when that port goes: the other containers would send to
+// nobody until they ask anew.
+func gatewayMAC(n netns.Network) net.HardwareAddr {
+	mac := net.HardwareAddr{0x02, 0x42, 0, 0, 0, 0}
+	if sub, ok := n.Subnet4(); ok {
+		copy(mac[2:], sub.Gateway.AsSlice())
+	} else if sub, ok := n.Subnet6(); ok {
+		copy(mac[2:], sub.Gateway.AsSlice()[12:])
+	}
+	return mac
 }
 
 // cable is a veth pair from a bridge to a container.
