@@ -258,7 +258,7 @@ func networkDisconnectCommand() *cli.Command {
 	}
 }
 
-// rewire finds the network and the running container that a verb names, and lets change.
+// rewire finds the network and the container that a verb names, and lets change.
 func rewire(c *cli.Context, change func(h *run.Host, t *record.Container, n *netns.Network) error, action string) error {
 	h, err := hostOf(c)
 	if err != nil {
@@ -274,9 +274,6 @@ func rewire(c *cli.Context, change func(h *run.Host, t *record.Container, n *net
 	t, err := h.Find(c.Context, c.Args().Get(1))
 	if err != nil {
 		return err
-	}
-	if t.State != record.Running {
-		return hinted{fmt.Errorf("cannot %s container %s: it is not running", action, t.Name), "start it first; a container that is made anew can be on several networks (--network twice)"}
 	}
 	if err := change(h, t.Container, n); err != nil {
 		return err

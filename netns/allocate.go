@@ -129,6 +129,17 @@ func (s *Store) attach(n *Network, e *Endpoint) error {
 	if err := s.detach(n.ID, e.Container); err != nil {
 		return err
 	}
+	if e.MAC != "" {
+		others, err := s.endpoints(n)
+		if err != nil {
+			return err
+		}
+		for _, o := range others {
+			if o.MAC == e.MAC {
+				return fmt.Errorf("%w: MAC address %s is that of container %s", ErrAddressInUse, e.MAC, o.Name)
+			}
+		}
+	}
 	var claimed []netip.Addr
 	undo := func(err error) error {
 		for _, a := range claimed {
@@ -337,6 +348,21 @@ func (s *Store) Update(n *Network, container string, change func(*Endpoint)) err
 		return err
 	}
 	return disk.WriteFile(file, data, 0o600, disk.Volatile)
+}
+
+// NetworksOf are the networks that a container has a place on. It takes no lock.
+func (s *Store) NetworksOf(container string) ([]Network, error) {
+	all, err := s.List()
+	if err != nil {
+		return nil, err
+	}
+	var on []Network
+	for _, n := range all {
+		if _, err := os.Stat(s.endpointFile(n.ID, container)); err == nil {
+			on = append(on, *n)
+		}
+	}
+	return on, nil
 }
 
 // Endpoints are the containers on a network that are alive, by name. It takes no lock.

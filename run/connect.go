@@ -3,20 +3,74 @@ package run
 import (
 	"context"
 	"fmt"
+	"slices"
 
+	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/stage"
 	"github.com/skiff-containers/skiff/storage/record"
 )
 
-// Connect puts a running container on one more network.
+// Connect puts a container on one more network: at once when it runs, and whenever it is started from then on.
 func (h *Host) Connect(_ context.Context, c *record.Container, p config.Place) error {
-	return h.ask(c, stage.Request{Op: stage.OpConnect, Place: &p})
+	return h.rewire(c, stage.Request{Op: stage.OpConnect, Place: &p}, "connect", func(places []config.Place) ([]config.Place, error) {
+		if slices.ContainsFunc(places, h.on(p.Network)) {
+			return nil, fmt.Errorf("it is on network %s already", p.Network)
+		}
+		return append(places, p), nil
+	})
 }
 
-// Disconnect takes a running container off a network.
+// Disconnect takes a container off a network, for good.
 func (h *Host) Disconnect(_ context.Context, c *record.Container, network string) error {
-	return h.ask(c, stage.Request{Op: stage.OpDisconnect, Place: &config.Place{Network: network}})
+	return h.rewire(c, stage.Request{Op: stage.OpDisconnect, Place: &config.Place{Network: network}}, "disconnect", func(places []config.Place) ([]config.Place, error) {
+		left := slices.DeleteFunc(slices.Clone(places), h.on(network))
+		if len(left) == len(places) {
+			return nil, fmt.Errorf("it is not on network %s", network)
+		}
+		return left, nil
+	})
+}
+
+// on finds a place on the network of this name; users may have named it by its id.
+func (h *Host) on(name string) func(config.Place) bool {
+	networks := netns.Open(h.Records.Data, h.Records.Run)
+	return func(p config.Place) bool {
+		n, err := networks.Get(p.Network)
+		return p.Network == name || err == nil && n.Name == name
+	}
+}
+
+// rewire changes the networks that a container is recorded on, and asks the monitor of one that runs to do it.
+func (h *Host) rewire(c *record.Container, r stage.Request, verb string, change func([]config.Place) ([]config.Place, error)) error {
+	failed := func(err error) error { return fmt.Errorf("cannot %s container %s: %w", verb, c.Name, err) }
+	return h.Records.Update(c.ID, func(now *record.Container) error {
+		if !now.Config.Bridged() && now.Config.Network != config.NoNetwork {
+			return failed(fmt.Errorf("it has the network of --network %s", now.Config.Network))
+		}
+		places := now.Config.Places
+		if len(places) == 0 && now.Config.Bridged() {
+			places = []config.Place{{Network: netns.Bridge}}
+		}
+		places, err := change(places)
+		if err != nil {
+			return failed(err)
+		}
+		st, err := h.Records.Status(c.ID)
+		if err != nil {
+			return err
+		}
+		if st.Running() {
+			if err := h.ask(c, r); err != nil {
+				return err
+			}
+		}
+		now.Config.Places, now.Config.Network = places, config.NoNetwork
+		if len(places) > 0 {
+			now.Config.Network = places[0].Network
+		}
+		return nil
+	})
 }
 
 // ask sends the container's monitor a request that is answered by ok or error.

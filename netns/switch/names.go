@@ -90,19 +90,35 @@ func (s *names) use(client netip.Addr, resolvers []string) {
 // ServeDNS implements dns.Handler.
 func (s *names) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	if len(q.Question) != 1 || q.Opcode != dns.OpcodeQuery {
-		_ = w.WriteMsg(new(dns.Msg).SetRcode(q, dns.RcodeNotImplemented)) // whoever asked may have gone
+		reply(w, q, new(dns.Msg).SetRcode(q, dns.RcodeNotImplemented))
 		return
 	}
 	if r := s.local(q, source(w)); r != nil {
-		_ = w.WriteMsg(r) // likewise
+		reply(w, q, r)
 		return
 	}
 	r, err := s.forward(q, source(w), w.RemoteAddr().Network() == "tcp")
 	if err != nil {
 		r = new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
 	}
+	reply(w, q, r)
+}
+
+// reply answers, over UDP with no more than the client takes (512 bytes, or what it says by EDNS: RFC 6891): the rest it asks for over TCP.
+func reply(w dns.ResponseWriter, q, r *dns.Msg) {
 	r.Id = q.Id
-	_ = w.WriteMsg(r) // likewise
+	extended := q.IsEdns0()
+	if extended != nil && r.IsEdns0() == nil {
+		r.SetEdns0(maxUDPResponse, false)
+	}
+	if w.RemoteAddr().Network() == "udp" {
+		size := dns.MinMsgSize
+		if extended != nil {
+			size = max(size, min(int(extended.UDPSize()), maxUDPResponse))
+		}
+		r.Truncate(size)
+	}
+	_ = w.WriteMsg(r) // whoever asked may have gone
 }
 
 func source(w dns.ResponseWriter) netip.Addr {
@@ -113,16 +129,52 @@ func source(w dns.ResponseWriter) netip.Addr {
 	return a.Addr().Unmap().WithZone("")
 }
 
-// local answers questions about the network's containers; nil when the question is about something else.
+// local answers questions about the containers of the networks that the client is on: of this one, then of its others. Nil when the question is about something else.
 func (s *names) local(q *dns.Msg, client netip.Addr) *dns.Msg {
-	if !s.network.User() {
-		return nil // the default network has no names, as Docker's
-	}
-	ask := q.Question[0]
 	all, err := s.store.Endpoints(&s.network)
 	if err != nil {
 		return new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
 	}
+	if r := lookup(q, s.network, all, client); r != nil {
+		return r
+	}
+	i := slices.IndexFunc(all, func(e *netns.Endpoint) bool { return e.IPv4 == client || e.IPv6 == client })
+	if i < 0 {
+		return nil
+	}
+	others, err := s.store.NetworksOf(all[i].Container)
+	if err != nil {
+		return new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
+	}
+	for _, n := range others {
+		if n.ID == s.network.ID {
+			continue
+		}
+		there, err := s.store.Endpoints(&n)
+		if err != nil {
+			return new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
+		}
+		at := client
+		for _, e := range there {
+			if e.Container == all[i].Container { // links are noted with the place that they were asked for
+				if at = e.IPv4; !at.IsValid() {
+					at = e.IPv6
+				}
+			}
+		}
+		if r := lookup(q, n, there, at); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// lookup answers a question about the containers of one network, all of which are given; client is the asking one's address there.
+func lookup(q *dns.Msg, network netns.Network, all []*netns.Endpoint, client netip.Addr) *dns.Msg {
+	if !network.User() {
+		return nil // the default network has no names, as Docker's
+	}
+	ask := q.Question[0]
 	r := new(dns.Msg).SetReply(q)
 	r.RecursionAvailable = true
 	header := func(kind uint16) dns.RR_Header {
@@ -131,7 +183,7 @@ func (s *names) local(q *dns.Msg, client netip.Addr) *dns.Msg {
 	if ask.Qtype == dns.TypePTR {
 		for _, e := range all {
 			if reverse(e.IPv4) == strings.ToLower(ask.Name) || reverse(e.IPv6) == strings.ToLower(ask.Name) {
-				r.Answer = append(r.Answer, &dns.PTR{Hdr: header(dns.TypePTR), Ptr: dns.Fqdn(e.Name + "." + s.network.Name)})
+				r.Answer = append(r.Answer, &dns.PTR{Hdr: header(dns.TypePTR), Ptr: dns.Fqdn(e.Name + "." + network.Name)})
 			}
 		}
 		if len(r.Answer) == 0 {
@@ -140,7 +192,7 @@ func (s *names) local(q *dns.Msg, client netip.Addr) *dns.Msg {
 		return r
 	}
 	name := strings.ToLower(strings.TrimSuffix(ask.Name, "."))
-	name = strings.TrimSuffix(name, "."+strings.ToLower(s.network.Name))
+	name = strings.TrimSuffix(name, "."+strings.ToLower(network.Name))
 	known := false
 	for _, e := range all {
 		if !slices.ContainsFunc(e.Names(), func(n string) bool { return strings.EqualFold(n, name) }) && !linked(all, client, name, e) {

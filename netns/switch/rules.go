@@ -186,7 +186,10 @@ func (s *space) guard(port string, e netns.Endpoint) error {
 }
 
 func writeGuard(c *nftables.Conn, port string, e netns.Endpoint, hardware net.HardwareAddr) {
-	t := c.AddTable(guardTable(port))
+	t := guardTable(port)
+	c.AddTable(t)
+	c.DelTable(t) // that of a switch before
+	c.AddTable(t)
 	accept := nftables.ChainPolicyAccept
 	priority := nftables.ChainPriority(-300)
 	chain := c.AddChain(&nftables.Chain{Name: "in", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority, Policy: &accept})

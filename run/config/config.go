@@ -112,9 +112,12 @@ type Place struct {
 	Priority int `json:"priority,omitzero"`
 }
 
+// NoNetwork is the word of --network for a network namespace with nothing but loopback.
+const NoNetwork = "none"
+
 // Bridged says whether the container is on networks that the switch serves.
 func (c *Config) Bridged() bool {
-	return c.Network != "none" && c.Network != "host" && !strings.HasPrefix(c.Network, "container:")
+	return c.Network != NoNetwork && c.Network != "host" && !strings.HasPrefix(c.Network, "container:")
 }
 
 // Port is one published port or port range (Count ports from each of Container and Host). Host 0 means any free one.

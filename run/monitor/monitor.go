@@ -54,6 +54,7 @@ type monitor struct {
 	group   *cgroup.Group // nil without limits
 	keep    []*os.File    // open for as long as the container lives
 	engine  string        // the program that the switch is
+	files   hostTexts     // what was written of them
 	network *network      // nil without networks that the switch serves
 	health  *image.Health // nil without a health check
 	unwatch func()        // ends the watch over the switch and the health checks

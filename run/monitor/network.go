@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/run/config"
@@ -82,6 +84,42 @@ const (
 	hostGateway        = "host-gateway"
 	hostGatewayAddress = "198.18.255.1"
 )
+
+// hostNames is the line of the names by which containers know the host (those of Docker Desktop and of Podman): the address by which the host itself goes out, where its services
+// are that do not listen on loopback alone. Names that the user has given are his. A host without a route has no such address.
+func hostNames(given []config.Host) string {
+	a := hostAddress()
+	if !a.IsValid() {
+		return ""
+	}
+	line := a.String() + "\t"
+	for _, name := range []string{"host.docker.internal", "host.containers.internal"} {
+		if !slices.ContainsFunc(given, func(h config.Host) bool { return strings.EqualFold(h.Name, name) }) {
+			line += name + " "
+		}
+	}
+	if strings.HasSuffix(line, "\t") {
+		return ""
+	}
+	return strings.TrimSpace(line) + "\n"
+}
+
+// hostAddress is the host's address towards the world. A UDP socket is connected, to an address for documentation (RFC 5737), which sends nothing.
+func hostAddress() netip.Addr {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{192, 0, 2, 1}}); err != nil {
+		return netip.Addr{}
+	}
+	own, err := unix.Getsockname(fd)
+	if own4, ok := own.(*unix.SockaddrInet4); ok && err == nil {
+		return netip.AddrFrom4(own4.Addr)
+	}
+	return netip.Addr{}
+}
 
 func addresses(e netns.Endpoint) (all []netip.Addr) {
 	for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
@@ -286,7 +324,7 @@ func (m *monitor) joinNetwork(p config.Place) error {
 		return errors.Join(err, n.store.Detach(&place.Network, m.record.ID))
 	}
 	n.request.Places = append(n.request.Places, place)
-	return m.rewrite(n)
+	return errors.Join(m.rewrite(n), m.refreshFiles(n))
 }
 
 // leaveNetwork disconnects the running container from one of its networks.
@@ -310,7 +348,7 @@ func (m *monitor) leaveNetwork(name string) error {
 		return err
 	}
 	n.request.Places = slices.Delete(n.request.Places, i, i+1)
-	return errors.Join(n.store.Detach(&place.Network, m.record.ID), m.rewrite(n))
+	return errors.Join(n.store.Detach(&place.Network, m.record.ID), m.rewrite(n), m.refreshFiles(n))
 }
 
 // rewrite notes where the container is now. The network's lock is held.
@@ -369,17 +407,23 @@ func (n *network) record(s *record.Started) {
 	}
 }
 
-// resolver is the name server of the container's first network.
+// resolver is the name server of the container's first network, if there is one of those from which the world's names can be asked. Each knows the names of all networks that
+// the container is on.
 func (n *network) resolver() []string {
+	var first []string
 	for _, p := range n.request.Places {
-		if sub, ok := p.Network.Subnet4(); ok {
-			return []string{sub.Gateway.String()}
+		sub, ok := p.Network.Subnet4()
+		if !ok {
+			sub, ok = p.Network.Subnet6()
 		}
-		if sub, ok := p.Network.Subnet6(); ok {
-			return []string{sub.Gateway.String()}
+		if ok && (first == nil || !p.Network.Internal) {
+			first = []string{sub.Gateway.String()}
+			if !p.Network.Internal {
+				break
+			}
 		}
 	}
-	return nil
+	return first
 }
 
 // hosts are the container's own lines of /etc/hosts.

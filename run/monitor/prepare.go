@@ -142,16 +142,6 @@ func (m *monitor) join(in *spec.Input) error {
 
 // hostFiles writes resolv.conf, hosts and hostname into the bundle, unless they are another container's.
 func (m *monitor) hostFiles(in *spec.Input, bundle string) error {
-	c := in.Config
-	name := c.Hostname
-	if name == "" {
-		name = m.record.ID[:12]
-	}
-	if c.UTS == "host" {
-		if host, err := os.Hostname(); err == nil {
-			name = host
-		}
-	}
 	write := func(to *string, file, text string) error {
 		*to = filepath.Join(bundle, file)
 		// The container may write to it, so it is a plain file, not one that is replaced.
@@ -160,12 +150,58 @@ func (m *monitor) hostFiles(in *spec.Input, bundle string) error {
 		}
 		return nil
 	}
-	if err := write(&in.Hostname, "hostname", name+"\n"); err != nil {
+	if err := write(&in.Hostname, "hostname", m.hostname()+"\n"); err != nil {
 		return err
 	}
 	if in.Hosts != "" {
 		return nil
 	}
+	var err error
+	if m.files, err = m.hostTexts(m.network); err != nil {
+		return err
+	}
+	if err := write(&in.Hosts, "hosts", m.files.hosts); err != nil {
+		return err
+	}
+	return write(&in.ResolvConf, "resolv.conf", m.files.resolvConf)
+}
+
+// refreshFiles writes hosts and resolv.conf anew after the container's networks have changed. What the container has written there itself stays.
+func (m *monitor) refreshFiles(n *network) error {
+	texts, err := m.hostTexts(n)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range []struct{ file, was, now string }{{"hosts", m.files.hosts, texts.hosts}, {"resolv.conf", m.files.resolvConf, texts.resolvConf}} {
+		name := filepath.Join(m.store.Dir(m.record.ID), record.Bundle, f.file)
+		if there, err := os.ReadFile(name); err == nil && string(there) == f.was {
+			errs = append(errs, os.WriteFile(name, []byte(f.now), 0o644)) //nolint:forbidigo // it is mounted in the container
+		}
+	}
+	m.files = texts
+	return errors.Join(errs...)
+}
+
+// hostname is the container's own name.
+func (m *monitor) hostname() string {
+	c := m.record.Config
+	if c.UTS == "host" {
+		if host, err := os.Hostname(); err == nil {
+			return host
+		}
+	}
+	if c.Hostname != "" {
+		return c.Hostname
+	}
+	return m.record.ID[:12]
+}
+
+// hostTexts are /etc/hosts and /etc/resolv.conf of a container on networks; n is nil for one that is on none.
+type hostTexts struct{ hosts, resolvConf string }
+
+func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
+	c, name := m.record.Config, m.hostname()
 	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
 	if c.Network == "host" {
 		if data, err := os.ReadFile("/etc/hosts"); err == nil {
@@ -176,28 +212,25 @@ func (m *monitor) hostFiles(in *spec.Input, bundle string) error {
 		if c.Domainname != "" {
 			full = name + "." + c.Domainname + " " + name
 		}
-		if m.network != nil {
-			hosts += m.network.hosts(full)
+		if n != nil {
+			hosts += n.hosts(full) + hostNames(c.AddHost)
 		} else {
 			hosts += "127.0.1.1\t" + full + "\n"
 		}
 	}
 	for _, h := range c.AddHost {
 		if h.IP == hostGateway {
-			if h.IP = hostGatewayAddress; m.network == nil {
-				return fmt.Errorf("cannot add host %s: host-gateway is an address of bridge networks; with --network host it is 127.0.0.1", h.Name)
+			if h.IP = hostGatewayAddress; n == nil {
+				return texts, fmt.Errorf("cannot add host %s: host-gateway is an address of bridge networks; with --network host it is 127.0.0.1", h.Name)
 			}
 		}
 		hosts += h.IP + "\t" + h.Name + "\n"
 	}
-	if err := write(&in.Hosts, "hosts", hosts); err != nil {
-		return err
-	}
 	servers := c.DNS
-	if m.network != nil {
-		servers = m.network.resolver()
+	if n != nil {
+		servers = n.resolver()
 	}
-	return write(&in.ResolvConf, "resolv.conf", resolvConf(servers, c.DNSSearch, c.DNSOptions))
+	return hostTexts{hosts, resolvConf(servers, c.DNSSearch, c.DNSOptions)}, nil
 }
 
 // resolvConf is the host's with what the user replaced.

@@ -1,0 +1,87 @@
+package netswitch
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"github.com/skiff-containers/skiff/netns"
+)
+
+// client is whoever asks, as the server sees him.
+type client struct {
+	dns.ResponseWriter
+	from net.Addr
+	got  *dns.Msg
+	size int
+}
+
+func (c *client) RemoteAddr() net.Addr { return c.from }
+
+func (c *client) WriteMsg(m *dns.Msg) error {
+	packed, err := m.Pack()
+	if err != nil {
+		return err
+	}
+	c.got, c.size = new(dns.Msg), len(packed)
+	return c.got.Unpack(packed)
+}
+
+// TestReplyFits holds answers to what the client takes: 512 bytes, or what it says by EDNS, and over TCP everything.
+func TestReplyFits(t *testing.T) {
+	udp, tcp := &net.UDPAddr{IP: net.IPv4(10, 0, 0, 2)}, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 2)}
+	for _, c := range []struct {
+		name string
+		from net.Addr
+		edns uint16
+		size int
+		cut  bool
+	}{{"plain", udp, 0, 512, true}, {"extended", udp, 1232, 1232, true}, {"large", udp, 4096, 4096, false}, {"greedy", udp, 65000, 4096, false}, {"tcp", tcp, 0, 65535, false}} {
+		q := new(dns.Msg).SetQuestion("many.example.", dns.TypeA)
+		if c.edns > 0 {
+			q.SetEdns0(c.edns, false)
+		}
+		r := new(dns.Msg).SetReply(q)
+		for i := range 100 {
+			r.Answer = append(r.Answer, &dns.A{Hdr: dns.RR_Header{Name: "many.example.", Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(10, 0, 1, byte(i))})
+		}
+		r.Id = 1 // of the forwarded question
+		w := &client{from: c.from}
+		reply(w, q, r)
+		if w.got.Id != q.Id || w.got.Truncated != c.cut || w.size > c.size || !c.cut && len(w.got.Answer) != 100 {
+			t.Errorf("%s: %d answers, %d bytes, truncated %v", c.name, len(w.got.Answer), w.size, w.got.Truncated)
+		}
+	}
+}
+
+func TestLookup(t *testing.T) {
+	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}) }
+	user := netns.Network{ID: "1", Name: "backend", Driver: netns.DriverBridge}
+	all := []*netns.Endpoint{
+		{Container: "aaaaaaaaaaaa1", Name: "web1", Aliases: []string{"web"}, IPv4: at(2)},
+		{Container: "bbbbbbbbbbbb2", Name: "web2", Aliases: []string{"web"}, IPv4: at(3), IPv6: netip.MustParseAddr("fd00::3"), Links: map[string]string{"first": "aaaaaaaaaaaa1"}},
+	}
+	for _, c := range []struct {
+		name    string
+		kind    uint16
+		from    int
+		want    int
+		foreign bool
+	}{
+		{"web1.", dns.TypeA, 3, 1, false}, {"WEB1.", dns.TypeA, 3, 1, false}, {"web.", dns.TypeA, 3, 2, false}, {"web1.backend.", dns.TypeA, 3, 1, false},
+		{"web1.", dns.TypeAAAA, 3, 0, false}, {"web2.", dns.TypeAAAA, 2, 1, false}, {"bbbbbbbbbbbb.", dns.TypeA, 2, 1, false},
+		{"first.", dns.TypeA, 3, 1, false}, {"first.", dns.TypeA, 2, 0, true}, {"example.com.", dns.TypeA, 2, 0, true},
+		{"2.0.0.10.in-addr.arpa.", dns.TypePTR, 3, 1, false}, {"9.0.0.10.in-addr.arpa.", dns.TypePTR, 3, 0, true},
+	} {
+		r := lookup(new(dns.Msg).SetQuestion(c.name, c.kind), user, all, at(c.from))
+		if (r == nil) != c.foreign || r != nil && len(r.Answer) != c.want {
+			t.Errorf("%s: %v", c.name, fmt.Sprint(r))
+		}
+	}
+	if r := lookup(new(dns.Msg).SetQuestion("web1.", dns.TypeA), netns.Network{ID: "0", Name: netns.Bridge}, all, at(3)); r != nil {
+		t.Error("the default network has names")
+	}
+}
