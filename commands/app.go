@@ -14,6 +14,9 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/skiff-containers/skiff/run"
+	"github.com/skiff-containers/skiff/storage/record"
 )
 
 // Life is which of its lives the program leads while it reads a command line.
@@ -42,6 +45,9 @@ type program struct {
 	argv    []string
 	globals []string // the global flags, normalised
 	streams Streams
+
+	host   *run.Host   // nil until somebody needed it before its verb
+	launch *run.Launch // of a run whose monitor was started first of all
 }
 
 // globalFlags are those before the verb.
@@ -61,6 +67,10 @@ func globalFlags() []cli.Flag {
 
 // run finds the verb, sorts its words and lets urfave/cli call its action. It returns the verb's name for the report.
 func (p *program) run(ctx context.Context, args []string) (string, error) {
+	if p.life == Front && len(args) > 2 && args[1] == "run" {
+		p.begin(args[2:])
+		defer p.launch.Abort() // unless somebody has used it; what it says then nobody has asked for
+	}
 	verbs := allVerbs()
 	globals, words, err := normalise(args[1:], globalFlags(), false)
 	switch {
@@ -86,6 +96,29 @@ func (p *program) run(ctx context.Context, args []string) (string, error) {
 		return v.name(), p.heavy(ctx, v, rest)
 	}
 	return v.name(), p.dispatch(ctx, v, v.make(), rest)
+}
+
+// begin starts the monitor of a container that is to run before the words are read: making the user namespace and starting the program take longer than that, and on another processor.
+// Whatever is in the way will be met again, and said, by whoever needs it. Words that have a file read may wait for it, and nobody else should wait with them.
+func (p *program) begin(words []string) {
+	for _, w := range words {
+		for _, slow := range []string{"--env-file", "--label-file", "--security-opt", "--help", "--pull"} {
+			if strings.HasPrefix(w, slow) {
+				return
+			}
+		}
+	}
+	records, err := record.Open(record.Options{Getenv: os.Getenv, Getuid: os.Getuid})
+	if err != nil {
+		return
+	}
+	h, err := hostAt(records, p.life)
+	if err != nil {
+		return
+	}
+	if p.launch, err = h.Launch(); err == nil {
+		p.host = h
+	}
 }
 
 // dispatch parses a verb's own words and runs it.

@@ -45,16 +45,21 @@ func (v conversation) hold(ctx context.Context, open func(*run.Streams) (*run.Se
 	}
 	signals := make(chan os.Signal, 64)
 	if v.sigProxy || v.tty {
-		// Each signal costs the runtime a round trip between threads: those that people send come first, the rest when the container
-		// is no short-lived one. Nothing takes them back: the process ends with the conversation.
-		signal.Notify(signals, v.usual()...)
+		// Each signal costs the runtime a round trip between threads. Those that people send before anything has happened come first; those that make sense to a
+		// container that runs while it begins to; and the rest when it is no short-lived one. Nothing takes them back: the process ends with the conversation.
+		signal.Notify(signals, v.first()...)
 	}
 	session, err := open(s)
 	if err != nil {
 		return err
 	}
 	defer session.Close()
-	go v.relaySignals(session, signals)
+	go func() {
+		if v.sigProxy || v.tty {
+			signal.Notify(signals, v.usual()...)
+		}
+		v.relaySignals(session, signals)
+	}()
 	if v.sigProxy {
 		time.AfterFunc(20*time.Millisecond, func() { signal.Notify(signals, v.wanted()...) })
 	}
@@ -110,6 +115,14 @@ func (v conversation) attach(s *run.Streams) {
 			s.Stderr = v.streams.Err
 		}
 	}
+}
+
+// first are the signals that end a command which has only begun.
+func (v conversation) first() []os.Signal {
+	if !v.sigProxy {
+		return []os.Signal{unix.SIGWINCH}
+	}
+	return []os.Signal{unix.SIGINT, unix.SIGTERM}
 }
 
 // usual are the signals that people and supervisors send.

@@ -128,6 +128,9 @@ func pullImage(c *cli.Context, cfg config.Config) error {
 		words = append(words, "--platform="+cfg.Platform)
 	}
 	p := programOf(c)
+	if err := p.launch.Abort(); err != nil { // it may take long, and needs the user namespace itself
+		return err
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err

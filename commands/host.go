@@ -15,10 +15,19 @@ import (
 
 // hostOf opens the user's containers, images and volumes where the global flags say they are.
 func hostOf(c *cli.Context) (*run.Host, error) {
+	p := programOf(c)
+	if p.host != nil {
+		return p.host, nil
+	}
 	records, err := recordsOf(c)
 	if err != nil {
 		return nil, err
 	}
+	return hostAt(records, p.life)
+}
+
+// hostAt is the host whose state is in records.
+func hostAt(records *record.Store, life Life) (*run.Host, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("cannot find skiff's own executable: %w", err)
@@ -29,7 +38,7 @@ func hostOf(c *cli.Context) (*run.Host, error) {
 		Volumes: volume.Open(records.Data),
 		Program: self,
 		Engine:  enginePath,
-		Inside:  programOf(c).life != Front,
+		Inside:  life != Front,
 	}, nil
 }
 

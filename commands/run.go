@@ -43,10 +43,10 @@ func runContainer(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	var launch *run.Launch
+	launch := programOf(c).launch
 	defer func() { err = errors.Join(err, launch.Abort()) }()
 	t, err := createContainer(c, h, cfg, func(ctx context.Context, cfg config.Config, name string) (t *record.Container, err error) {
-		t, launch, err = h.CreateAhead(ctx, cfg, name)
+		t, launch, err = h.CreateAhead(ctx, cfg, name, launch)
 		return t, err
 	})
 	if err != nil {

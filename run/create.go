@@ -26,17 +26,23 @@ func (h *Host) Create(_ context.Context, c config.Config, name string) (*record.
 	return r, err
 }
 
-// CreateAhead is Create with the container's monitor started meanwhile: for those who start the container at once. Launch.Start or Launch.Abort must follow.
-func (h *Host) CreateAhead(_ context.Context, c config.Config, name string) (*record.Container, *Launch, error) {
-	return h.create(c, name, true)
+// CreateAhead is Create with the container's monitor started meanwhile, unless it has been before (l is not nil): for those who start the container at once. Launch.Start or
+// Launch.Abort must follow; on errors l is aborted.
+func (h *Host) CreateAhead(_ context.Context, c config.Config, name string, l *Launch) (*record.Container, *Launch, error) {
+	if l != nil && l.starting == nil {
+		l = nil // aborted
+	}
+	r, made, err := h.create(c, name, l == nil)
+	if made != nil {
+		l = made
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, l.Abort())
+	}
+	return r, l, nil
 }
 
 func (h *Host) create(c config.Config, name string, ahead bool) (_ *record.Container, l *Launch, err error) {
-	defer func() {
-		if err != nil {
-			err, l = errors.Join(err, l.Abort()), nil
-		}
-	}()
 	if _, err := log.ParseOptions(c.LogDriver, c.LogOptions); err != nil {
 		return nil, l, err
 	}
@@ -75,7 +81,7 @@ func (h *Host) create(c config.Config, name string, ahead bool) (_ *record.Conta
 		Path: args[0], Args: args[1:], Layer: c.StorageDriver,
 	}
 	if ahead {
-		if l, err = h.launch(r.ID, &c); err != nil {
+		if l, err = h.Launch(); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -28,33 +28,30 @@ func (h *Host) Start(ctx context.Context, c *record.Container, s *Streams) (*Ses
 			return nil, fmt.Errorf("cannot start container %s again: it was made with --rm; remove it", c.Name)
 		}
 	}
-	l, err := h.launch(c.ID, &c.Config)
+	l, err := h.Launch()
 	if err != nil {
 		return nil, err
 	}
 	return l.Start(c, s)
 }
 
-// Launch is a monitor that has been started ahead of its container's record: its start-up and the making of the record share the time.
+// Launch is a monitor that has been started before its container is recorded, or even known: its start-up, the id maps and the reading of the command line share the time.
 type Launch struct {
 	host     *Host
 	conn     *stage.Conn
 	starting *userns.Starting // nil when Start or Abort was called
 }
 
-// launch forks the monitor of container id, which does nothing until it hears that its container is recorded.
-func (h *Host) launch(id string, c *config.Config) (*Launch, error) {
+// Launch forks a monitor, which does nothing until it hears which container it is for. Until then others wait who want to make the user namespace: whoever
+// has to wait for something calls Abort first.
+func (h *Host) Launch() (*Launch, error) {
 	conn, theirs, err := stage.Pair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	engine, err := h.engine(c)
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
 	starting, err := userns.Begin(userns.Options{
-		Path: h.Program, Args: []string{stage.Monitor, id, h.Records.Data, h.Records.Run, engine},
+		Path: h.Program, Args: []string{stage.Monitor, h.Records.Data, h.Records.Run},
 		Files: []*os.File{nil, nil, nil, theirs}, Dir: "/", Setsid: true,
 		RunDir: h.Records.Run, Member: true, Early: true, Tell: h.Tell,
 		// Until the payload runs there is one thing to do at a time; the monitor takes the other processors then.
@@ -76,6 +73,10 @@ func (h *Host) engine(c *config.Config) (string, error) {
 
 // Start tells the monitor to start its container, which is recorded by now.
 func (l *Launch) Start(c *record.Container, s *Streams) (*Session, error) {
+	engine, err := l.host.engine(&c.Config)
+	if err != nil {
+		return nil, errors.Join(err, l.Abort())
+	}
 	starting := l.starting
 	l.starting = nil
 	child, err := starting.Finish()
@@ -85,7 +86,7 @@ func (l *Launch) Start(c *record.Container, s *Streams) (*Session, error) {
 	if err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
-	return open(l.conn, stage.Request{Op: stage.OpStart}, s, func() (int, error) { return l.host.lost(c) })
+	return open(l.conn, stage.Request{Op: stage.OpStart, ID: c.ID, Engine: engine}, s, func() (int, error) { return l.host.lost(c) })
 }
 
 // Abort ends a monitor that was not started. A nil Launch and one that was are left alone.

@@ -73,7 +73,7 @@ type monitor struct {
 	now     *life           // nil before the first life, and between two
 }
 
-// Main is the life of a process whose argv[0] is stage.Monitor: args are the container's id, the data directory, the runtime directory and the engine's executable. Its descriptor 3 is
+// Main is the life of a process whose argv[0] is stage.Monitor: args are the data directory and the runtime directory. Its descriptor 3 is
 // a control connection and descriptor 4 the user namespace's lock. It returns the process's exit status.
 func Main(args []string) int {
 	// Init dies with the thread that made it, so that thread is this goroutine's for good.
@@ -81,7 +81,7 @@ func Main(args []string) int {
 	debug.SetGCPercent(50)
 	unix.Umask(0o022)
 	setName("skiff-monitor")
-	if len(args) != 4 {
+	if len(args) != 2 {
 		_, _ = os.Stderr.WriteString("skiff-monitor is started by skiff itself\n")
 		return codeOurs
 	}
@@ -94,11 +94,11 @@ func Main(args []string) int {
 	// The first message says that our user namespace is complete; before it nothing may be touched.
 	var req stage.Request
 	files, err := conn.Receive(&req)
-	if err != nil || req.Op != stage.OpStart {
+	if err != nil || req.Op != stage.OpStart || req.ID == "" {
 		return codeOurs
 	}
-	m := &monitor{store: &record.Store{Data: args[1], Run: args[2]}, engine: args[3], halt: make(chan struct{})}
-	if err := m.begin(args[0], nslock); err != nil {
+	m := &monitor{store: &record.Store{Data: args[0], Run: args[1]}, engine: req.Engine, halt: make(chan struct{})}
+	if err := m.begin(req.ID, nslock); err != nil {
 		fail(conn, err)
 		return codeOurs
 	}

@@ -44,6 +44,9 @@ const (
 // Request is what the front asks of a monitor.
 type Request struct {
 	Op Op `json:"op"`
+	// Of start: which container, and the program that the switch is ("" when it needs none).
+	ID     string `json:"id,omitzero"`
+	Engine string `json:"engine,omitzero"`
 	// Streams says which descriptors come along, in this order: of a non-terminal process the front's own standard streams, handed over; of a terminal
 	// one a single stream socket (Tty) that carries both directions.
 	Stdin  bool `json:"stdin,omitzero"`

@@ -4,7 +4,7 @@ package stage
 
 // Names of stages: they are argv[0] of the process.
 const (
-	Monitor = "skiff-monitor" // argv[1] container id; descriptor 3 a control connection. Inside the user namespace, own mount namespace.
+	Monitor = "skiff-monitor" // argv: data and runtime directories; descriptor 3 a control connection. Inside the user namespace, own mount namespace.
 	Engine  = "skiff-engine"  // argv[1:] a command line. Inside the user namespace.
 	Switch  = "skiff-switch"  // serves the networks of a user (netns/switch), an engine. Inside the user namespace.
 	Sweep   = "skiff-sweep"   // deletes what is retired. Inside the user namespace.

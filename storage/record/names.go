@@ -1,6 +1,8 @@
 package record
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -32,6 +34,28 @@ func CheckName(name string) error {
 
 func (s *Store) nameLink(name string) string { return filepath.Join(s.Data, namesDir, name) }
 
+// pointTo is what the link of a name says: the id in base64, 43 characters. With the 64 of the id itself the link would take a block on ext4 and its like (more than 59 do
+// not fit into an inode), and the removal of a --rm container would wait for the disk.
+func pointTo(id string) string {
+	raw, err := hex.DecodeString(id)
+	if err != nil {
+		return id
+	}
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+// holder is the id that a name's link says, in either form: older ones have it as it is.
+func (s *Store) holder(name string) (string, error) {
+	text, err := os.Readlink(s.nameLink(name))
+	if err != nil {
+		return "", err
+	}
+	if raw, err := base64.RawURLEncoding.DecodeString(text); err == nil && len(raw) == 32 {
+		return hex.EncodeToString(raw), nil
+	}
+	return text, nil
+}
+
 // claimName makes names/<name> -> id, which fails if anybody has the name: symlink(2) is atomic. A name whose container is gone is taken over.
 func (s *Store) claimName(c *Container) error {
 	if c.Name != "" {
@@ -56,14 +80,14 @@ func (s *Store) claimName(c *Container) error {
 
 func (s *Store) claim(name, id string) error {
 	for range 3 {
-		err := os.Symlink(id, s.nameLink(name))
+		err := os.Symlink(pointTo(id), s.nameLink(name))
 		if err == nil {
 			return nil
 		}
 		if !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("cannot claim the name %s: %w", name, err)
 		}
-		holder, err := os.Readlink(s.nameLink(name))
+		holder, err := s.holder(name)
 		if err != nil {
 			continue // freed meanwhile
 		}
@@ -103,7 +127,7 @@ func (s *Store) freeName(name, id string) error {
 		}
 		return fmt.Errorf("cannot free the name %s: %w", name, err)
 	}
-	if holder, err := os.Readlink(aside); err == nil && holder != id {
+	if holder, err := s.holder(filepath.Base(aside)); err == nil && holder != id {
 		// Somebody else's by now: give it back unless yet another has claimed it.
 		if err := os.Link(aside, s.nameLink(name)); err != nil && !errors.Is(err, os.ErrExist) {
 			return errors.Join(fmt.Errorf("cannot give back the name %s: %w", name, err), os.Remove(aside))
@@ -153,7 +177,7 @@ func (s *Store) eachName(f func(name, holder string) error) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		if holder, err := os.Readlink(s.nameLink(e.Name())); err == nil {
+		if holder, err := s.holder(e.Name()); err == nil {
 			errs = append(errs, f(e.Name(), holder))
 		}
 	}

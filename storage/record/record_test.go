@@ -248,7 +248,7 @@ func TestSweepSparesWhatIsBeingMade(t *testing.T) {
 	if err := s.Sweep(os.RemoveAll); err != nil {
 		t.Fatal(err)
 	}
-	if holder, err := os.Readlink(s.nameLink("web")); err != nil || holder != c.ID {
+	if holder, err := s.holder("web"); err != nil || holder != c.ID {
 		t.Fatal("its name was taken:", holder, err)
 	}
 	// Its maker is killed.

@@ -127,7 +127,7 @@ func (s *Store) Find(nameOrID string) (*Container, error) {
 		return s.Load(nameOrID)
 	}
 	if CheckName(nameOrID) == nil {
-		if id, err := os.Readlink(s.nameLink(nameOrID)); err == nil {
+		if id, err := s.holder(nameOrID); err == nil {
 			c, err := s.Load(id)
 			if !errors.Is(err, ErrNotFound) {
 				return c, err
@@ -144,7 +144,7 @@ func (s *Store) Find(nameOrID string) (*Container, error) {
 // FindID is Find without reading the record: the way to one that is damaged.
 func (s *Store) FindID(nameOrID string) (string, error) {
 	if CheckName(nameOrID) == nil {
-		if id, err := os.Readlink(s.nameLink(nameOrID)); err == nil {
+		if id, err := s.holder(nameOrID); err == nil {
 			if _, err := os.Stat(s.Dir(id)); err == nil {
 				return id, nil
 			}
