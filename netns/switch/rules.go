@@ -182,14 +182,18 @@ func (s *space) guard(port string, e netns.Endpoint) error {
 	if err != nil {
 		return err
 	}
-	return s.filter(func(c *nftables.Conn) error { writeGuard(c, port, e, hardware); return nil })
+	return s.filter(func(c *nftables.Conn) error {
+		if t := guardTable(port); s.inherited { // deleting one makes the kernel wait, which a new port need not
+			c.AddTable(t)
+			c.DelTable(t)
+		}
+		writeGuard(c, port, e, hardware)
+		return nil
+	})
 }
 
 func writeGuard(c *nftables.Conn, port string, e netns.Endpoint, hardware net.HardwareAddr) {
-	t := guardTable(port)
-	c.AddTable(t)
-	c.DelTable(t) // that of a switch before
-	c.AddTable(t)
+	t := c.AddTable(guardTable(port))
 	accept := nftables.ChainPolicyAccept
 	priority := nftables.ChainPriority(-300)
 	chain := c.AddChain(&nftables.Chain{Name: "in", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority, Policy: &accept})

@@ -32,11 +32,13 @@ type space struct {
 	file *os.File
 	work chan func()
 	link *netlink.Handle
+	// inherited says that it was a switch's before, whose rules are in it.
+	inherited bool
 }
 
 // newSpace makes the namespace, or takes over that of a switch before.
 func newSpace(adopted *os.File) (*space, error) {
-	s := &space{work: make(chan func())}
+	s := &space{work: make(chan func()), inherited: adopted != nil}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread is of no use elsewhere
