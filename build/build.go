@@ -38,6 +38,7 @@ type Options struct {
 	Access  pull.Access
 	Pull    bool // images are asked for at their registries even when they are here
 	Network string
+	Switch  ops.Switch
 	Secrets map[string]func() ([]byte, error)
 	SSH     map[string]string
 	// Insecure and HostNetwork are what --allow allows.
@@ -84,7 +85,7 @@ func Build(ctx context.Context, images *storage.Store, o Options, write func(*Bu
 	env := &ops.Env{
 		Memory: memory,
 		Snap:   store, Images: images, Access: o.Access, Pull: o.Pull, Locals: map[string]*os.File{}, Nonce: identity.NewID(),
-		Secrets: o.Secrets, SSH: o.SSH, Network: o.Network, Insecure: o.Insecure, HostNetwork: o.HostNetwork,
+		Secrets: o.Secrets, SSH: o.SSH, Network: o.Network, Switch: o.Switch, Insecure: o.Insecure, HostNetwork: o.HostNetwork,
 	}
 	for name, dir := range o.Locals {
 		f, err := os.Open(dir)

@@ -46,6 +46,7 @@ type program struct {
 	globals []string // the global flags, normalised
 	streams Streams
 
+	member bool        // the engine announces itself as a member of the user namespace
 	host   *run.Host   // nil until somebody needed it before its verb
 	launch *run.Launch // of a run whose monitor was started first of all
 }

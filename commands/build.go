@@ -9,6 +9,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/skiff-containers/skiff/build"
+	"github.com/skiff-containers/skiff/build/ops"
+	"github.com/skiff-containers/skiff/netns"
+	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/storage"
 	"github.com/skiff-containers/skiff/storage/record"
 )
@@ -38,6 +41,13 @@ func buildCommand(cmd *cli.Command) {
 			return err
 		}
 		return withStore(c, func(s *storage.Store, records *record.Store) error {
+			// This program is the switch's too; it was executed through a descriptor and has no other name.
+			if (&config.Config{Network: o.Network}).Bridged() {
+				if _, err := netns.Open(records.Data, records.Run).Get(o.Network); err != nil {
+					return &usageError{text: fmt.Sprintf("cannot use --network %s: %v", o.Network, err), verb: "build", code: exitOurs}
+				}
+			}
+			o.Switch = ops.Switch{Data: records.Data, Run: records.Run, Engine: "/proc/self/exe"}
 			x := contexts{o: &o, in: streamsOf(c).In, scratch: s.Scratch()}
 			if err := x.find(c.Context, c.Args().First(), c.String("file"), listOf(c, "build-context")); err != nil {
 				return err

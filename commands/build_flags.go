@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/skiff-containers/skiff/build"
+	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/run/config"
 )
 
@@ -46,7 +47,7 @@ func buildFlags() []cli.Flag {
 		option{"memory", "m", "string", "Not supported", ""},
 		option{"memory-swap", "", "string", "Not supported", ""},
 		option{"metadata-file", "", "string", "Write build result metadata to a file", ""},
-		option{"network", "", "string", "Set the networking mode of RUN: default, host, none", "default"},
+		option{"network", "", "string", "Set the networking mode of RUN: default (the bridge), host, none, or a network", "default"},
 		option{"no-cache", "", "", "Do not use cache when building the image", ""},
 		option{"no-cache-filter", "", "list", "Do not cache specified stages", ""},
 		option{"output", "o", "list", "Output destination (type=local|tar|oci|docker|image|registry,dest=PATH)", ""},
@@ -115,10 +116,8 @@ func checkBuildFlags(c *cli.Context) error {
 	if len(listOf(c, "platform")) > 1 || strings.Contains(strings.Join(listOf(c, "platform"), ""), ",") {
 		return refuse("platform", "one image of several platforms cannot be built in this version; build each")
 	}
-	switch c.String("network") {
-	case "default", "host", "none", "":
-	default:
-		return refuse("network", fmt.Sprintf("%q is not default, host or none", c.String("network")))
+	if n := c.String("network"); strings.HasPrefix(n, "container:") {
+		return refuse("network", "a build has a network of its own, or the host's")
 	}
 	return nil
 }
@@ -126,7 +125,7 @@ func checkBuildFlags(c *cli.Context) error {
 // buildOptions turns flags into a build.
 func buildOptions(c *cli.Context) (o build.Options, err error) {
 	o = build.Options{
-		Frontend: map[string]string{}, Locals: map[string]string{}, Access: accessOf(c), Pull: c.Bool("pull"), Network: "host",
+		Frontend: map[string]string{}, Locals: map[string]string{}, Access: accessOf(c), Pull: c.Bool("pull"), Network: netns.Bridge,
 		Progress: c.String("progress"), Err: streamsOf(c).Err,
 	}
 	if c.Bool("quiet") || o.Progress == "none" {
@@ -171,8 +170,12 @@ func buildOptions(c *cli.Context) (o build.Options, err error) {
 
 // sandboxOptions are those of RUN.
 func sandboxOptions(c *cli.Context, o *build.Options) error {
-	if n := c.String("network"); n != "" && n != "default" {
-		o.Frontend["force-network-mode"] = n
+	switch n := c.String("network"); n {
+	case "", "default":
+	case "host", "none":
+		o.Frontend["force-network-mode"], o.Network, o.HostNetwork = n, n, n == "host"
+	default:
+		o.Network = n
 	}
 	var hosts []string
 	for _, h := range listOf(c, "add-host") {
@@ -183,7 +186,7 @@ func sandboxOptions(c *cli.Context, o *build.Options) error {
 			}
 		}
 		if ip == "host-gateway" {
-			return fmt.Errorf("cannot use --add-host %s: host-gateway needs a bridge network, which builds do not have in this version", h)
+			ip = netns.HostGateway
 		}
 		hosts = append(hosts, name+"="+strings.Trim(ip, "[]"))
 	}

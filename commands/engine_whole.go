@@ -4,6 +4,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -12,7 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	netswitch "github.com/skiff-containers/skiff/netns/switch"
+	"github.com/skiff-containers/skiff/run/userns"
 	"github.com/skiff-containers/skiff/storage"
+	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/record"
 )
 
 // engineCommands are the engine's verbs with all that they do.
@@ -84,6 +88,13 @@ func EngineMain(ctx context.Context, args []string, s Streams) int {
 	if err := storage.Prepare(); err != nil && !asksForHelp(args) { // help is read outside as well
 		return report(s.Err, "", err)
 	}
+	if dir := os.Getenv(memberVariable); dir != "" {
+		leave, err := announce(&record.Store{Run: dir})
+		if err != nil {
+			return report(s.Err, "", err)
+		}
+		defer leave()
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	signals := make(chan os.Signal, 1)
@@ -97,6 +108,34 @@ func EngineMain(ctx context.Context, args []string, s Streams) int {
 		}
 	}()
 	return interrupted(ctx, Main(ctx, Engine, args, s))
+}
+
+// memberLock is the descriptor with which an engine that is a member is started: the lock of the user namespace, held until it can be found.
+const memberLock = 3
+
+// announce makes this engine findable as a member of the user namespace, until leave is called.
+func announce(records *record.Store) (leave func(), err error) {
+	if err := os.Unsetenv(memberVariable); err != nil {
+		return nil, err
+	}
+	lock := disk.Adopt(os.NewFile(memberLock, "userns.lock"))
+	unix.CloseOnExec(memberLock)
+	id := fmt.Sprintf("%s%08x", record.EnginePrefix, os.Getpid())
+	alive, err := records.ClaimAlive(id)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := userns.Own()
+	if err == nil {
+		err = records.Announce(id, os.Getpid(), ns)
+	}
+	if err = errors.Join(err, lock.Unlock()); err != nil {
+		return nil, err
+	}
+	return func() {
+		_ = records.Release(id) // whoever comes next sweeps what stays
+		_ = alive.Unlock()      // it goes with us
+	}, nil
 }
 
 // signalCause is why a context was cancelled.

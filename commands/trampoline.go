@@ -31,6 +31,7 @@ func (p *program) heavy(ctx context.Context, v verb, words []string) error {
 	if asksForHelp(words) {
 		return p.engineHelp(ctx, v, cmd, argv, words)
 	}
+	p.member = v.name() == "build" // whose commands the switch connects: it must be in the same user namespace
 	return p.enter(enginePath, argv, p.streams)
 }
 
@@ -76,14 +77,19 @@ func (p *program) enter(find func() (string, error), argv []string, s Streams) e
 	if argv[0] == InsideStage || argv[0] == stage.Engine {
 		argv = slices.Insert(argv, 1, "--root="+records.Data, "--runroot="+filepath.Dir(records.Run))
 	}
-	child, err := userns.Start(userns.Options{
-		Path: path, Args: argv, Files: []*os.File{s.In, s.Out, s.Err}, RunDir: records.Run,
-	})
+	o := userns.Options{Path: path, Args: argv, Files: []*os.File{s.In, s.Out, s.Err}, RunDir: records.Run, Member: p.member}
+	if p.member {
+		o.Env = append(os.Environ(), memberVariable+"="+records.Run)
+	}
+	child, err := userns.Start(o)
 	if err != nil {
 		return err
 	}
 	return waitForwarding(child)
 }
+
+// memberVariable tells an engine that others may join its user namespace through it: its value is the runtime directory where it says so.
+const memberVariable = "SKIFF_ENGINE_MEMBER"
 
 // waitForwarding waits for a child and passes on the signals that would have ended this process. What the terminal
 // sends reaches the child anyway; hearing it twice is harmless to programs of ours.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/build/snap"
+	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/seccomp"
@@ -98,6 +99,8 @@ func (o *execOp) Exec(ctx context.Context, _ solver.JobContext, inputs []solver.
 // refuse answers what this version cannot do, or may not.
 func (o *execOp) refuse() error {
 	switch {
+	case o.op.Network == pb.NetMode_HOST && !o.env.HostNetwork:
+		return fmt.Errorf("cannot run with --network=host: it is not allowed; give --allow network.host, or --network host for all steps")
 	case o.op.Security == pb.SecurityMode_INSECURE && !o.env.Insecure:
 		return fmt.Errorf("cannot run with --security=insecure: it is not allowed; give --allow security.insecure")
 	case len(o.op.CdiDevices) > 0:
@@ -120,7 +123,7 @@ func machine(arch string) string {
 	return arch
 }
 
-// network is the command's: host or none.
+// network is the command's: host, none or the name of a network.
 func (o *execOp) network() string {
 	switch o.op.Network {
 	case pb.NetMode_HOST:
@@ -158,7 +161,12 @@ func (o *execOp) run(ctx context.Context, m *mounts) (int, error) {
 		ID: "build", Config: c, Image: &image.Image{}, Args: o.op.Meta.Args, User: user, Mapped: mapped(), CgroupV2: false,
 		Volumes: map[string]string{},
 	}
-	if in.ResolvConf, in.Hosts, err = o.hostFiles(m.root, c.Network); err != nil {
+	net, err := o.cord(c, m.root.Bundle())
+	if err != nil {
+		return 0, err
+	}
+	defer net.close() //nolint:errcheck // what it holds is freed with its lock
+	if in.ResolvConf, in.Hosts, err = o.hostFiles(m.root, c.Network, net); err != nil {
 		return 0, err
 	}
 	s, err := spec.Build(in)
@@ -179,6 +187,9 @@ func (o *execOp) run(ctx context.Context, m *mounts) (int, error) {
 	bundle := oci.Bundle{
 		ID: "build", Dir: m.root.Bundle(), Spec: s, Rootfs: root, Detached: false, Filter: filter,
 		Stdio: [3]*os.File{nil, out.stdout, out.stderr},
+	}
+	if net != nil {
+		bundle.Meanwhile = net.plug
 	}
 	code, err := o.execute(ctx, bundle)
 	out.close()
@@ -245,7 +256,7 @@ func (o *execOp) environment(m *mounts, user spec.User) []string {
 }
 
 // hostFiles writes resolv.conf and hosts beside the step; they are bound over the tree's and are no part of it.
-func (o *execOp) hostFiles(d *snap.Draft, network string) (resolv, hosts string, err error) {
+func (o *execOp) hostFiles(d *snap.Draft, network string, net *cord) (resolv, hosts string, err error) {
 	text := "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 	if network == "host" {
 		if data, err := os.ReadFile("/etc/hosts"); err == nil {
@@ -253,8 +264,8 @@ func (o *execOp) hostFiles(d *snap.Draft, network string) (resolv, hosts string,
 		}
 	}
 	for _, h := range o.op.Meta.ExtraHosts {
-		if h.IP == "host-gateway" {
-			return "", "", fmt.Errorf("cannot add host %s: host-gateway needs a bridge network, which builds do not have in this version", h.Host)
+		if h.IP == netns.HostGateway && network == "host" {
+			h.IP = "127.0.0.1"
 		}
 		text += h.IP + "\t" + h.Host + "\n"
 	}
@@ -265,6 +276,9 @@ func (o *execOp) hostFiles(d *snap.Draft, network string) (resolv, hosts string,
 	data, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil {
 		data = nil // a machine without name servers
+	}
+	if net != nil {
+		data = config.ResolvConf(data, []string{net.resolver()}, nil, nil)
 	}
 	return resolv, hosts, disk.WriteFile(resolv, data, 0o644, disk.Volatile)
 }

@@ -39,8 +39,9 @@ type Env struct {
 	// Secrets and SSH are by id; a secret is read when it is needed.
 	Secrets map[string]func() ([]byte, error)
 	SSH     map[string]string
-	// Network is that of commands that ask for none in particular: host or none.
+	// Network is that of commands that ask for none in particular: host, none or the name of a network, which the switch connects them with.
 	Network string
+	Switch  Switch
 	// Insecure allows --security=insecure and HostNetwork --network=host.
 	Insecure, HostNetwork bool
 	// CgroupParent is where commands are put; "" is the engine's own place.

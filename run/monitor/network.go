@@ -80,10 +80,7 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 }
 
 // hostGateway is the word of --add-host for the host itself; the address behind it is the uplink's (netns/switch/uplink), which ends at the host's loopback.
-const (
-	hostGateway        = "host-gateway"
-	hostGatewayAddress = "198.18.255.1"
-)
+const hostGateway = "host-gateway"
 
 // hostNames is the line of the names by which containers know the host (those of Docker Desktop and of Podman): the address by which the host itself goes out, where its services
 // are that do not listen on loopback alone. Names that the user has given are his. A host without a route has no such address.

@@ -12,7 +12,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/run/cgroup"
+	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/spec"
 	"github.com/skiff-containers/skiff/storage/image"
@@ -220,7 +222,7 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 	}
 	for _, h := range c.AddHost {
 		if h.IP == hostGateway {
-			if h.IP = hostGatewayAddress; n == nil {
+			if h.IP = netns.HostGateway; n == nil {
 				return texts, fmt.Errorf("cannot add host %s: host-gateway is an address of bridge networks; with --network host it is 127.0.0.1", h.Name)
 			}
 		}
@@ -230,33 +232,11 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 	if n != nil {
 		servers = n.resolver()
 	}
-	return hostTexts{hosts, resolvConf(servers, c.DNSSearch, c.DNSOptions)}, nil
-}
-
-// resolvConf is the host's with what the user replaced.
-func resolvConf(servers, search, options []string) string {
 	data, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil {
-		data = nil
+		data = nil // a machine without name servers
 	}
-	var out strings.Builder
-	for line := range strings.Lines(string(data)) {
-		word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if word == "nameserver" && len(servers) > 0 || (word == "search" || word == "domain") && len(search) > 0 || word == "options" && len(options) > 0 {
-			continue
-		}
-		out.WriteString(strings.TrimRight(line, "\n") + "\n")
-	}
-	for _, s := range servers {
-		out.WriteString("nameserver " + s + "\n")
-	}
-	if len(search) > 0 && search[0] != "." {
-		out.WriteString("search " + strings.Join(search, " ") + "\n")
-	}
-	if len(options) > 0 {
-		out.WriteString("options " + strings.Join(options, " ") + "\n")
-	}
-	return out.String()
+	return hostTexts{hosts, string(config.ResolvConf(data, servers, c.DNSSearch, c.DNSOptions))}, nil
 }
 
 // mapped is how many ids our user namespace maps from 0 up.

@@ -120,13 +120,19 @@ func (s *Store) Release(id string) error {
 	return os.RemoveAll(gone)
 }
 
-// SweepReleased removes runtime directories whose remover was killed. Nobody uses them any more.
+// SweepReleased removes runtime directories whose remover was killed, and those of engines that were. Nobody uses them any more.
 func (s *Store) SweepReleased() error {
 	left, err := filepath.Glob(filepath.Join(s.Run, releasedPrefix+"*"))
 	for _, dir := range left {
 		err = errors.Join(err, os.RemoveAll(dir))
 	}
-	return err
+	engines, globErr := filepath.Glob(filepath.Join(s.Run, EnginePrefix+"*"))
+	for _, dir := range engines {
+		if alive, lockErr := disk.Locked(filepath.Join(dir, AliveFile)); lockErr == nil && !alive {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(err, globErr)
 }
 
 // Alive says whether a monitor of the container lives.

@@ -22,18 +22,20 @@ type Options struct {
 
 // The names of everything in the two directories.
 const (
-	containersDir  = "containers"
-	namesDir       = "names"
-	eventsFile     = "events"
-	configFile     = "config.json"
-	startedFile    = "started"
-	exitFile       = "exit"
-	nameFile       = "name"
-	makingPrefix   = "tmp-"
-	retiredPrefix  = "rm-"
-	AliveFile      = "alive"
-	pidFile        = "pid"
-	pausedFile     = "paused"
+	containersDir = "containers"
+	namesDir      = "names"
+	eventsFile    = "events"
+	configFile    = "config.json"
+	startedFile   = "started"
+	exitFile      = "exit"
+	nameFile      = "name"
+	makingPrefix  = "tmp-"
+	retiredPrefix = "rm-"
+	AliveFile     = "alive"
+	pidFile       = "pid"
+	pausedFile    = "paused"
+	// EnginePrefix begins the names of runtime directories of engines that others may join.
+	EnginePrefix   = "engine-"
 	updatingFile   = "updating" // lock of Update
 	restartingFile = "restarting"
 	releasedPrefix = "gone-" // of a runtime directory that is being removed

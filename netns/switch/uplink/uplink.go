@@ -19,6 +19,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+
+	"github.com/skiff-containers/skiff/netns"
 )
 
 // MTU is the device's: large, since nothing is ever sent over a wire as it is.
@@ -26,7 +28,7 @@ const MTU = 65520
 
 // The addresses of the link. They are from ranges that no host routes (RFC 2544, RFC 4193), and seen by nobody but the switch's namespace.
 var (
-	Gateway4 = netip.MustParseAddr("198.18.255.1") // the stack's side; for containers that may, the host's loopback
+	Gateway4 = netip.MustParseAddr(netns.HostGateway) // the stack's side; for containers that may, the host's loopback
 	Local4   = netip.MustParsePrefix("198.18.255.2/30")
 	Gateway6 = netip.MustParseAddr("fd5c:1f00::1")
 	Local6   = netip.MustParsePrefix("fd5c:1f00::2/64")
