@@ -8,7 +8,9 @@ die() { printf 'skiff: %s\n' "$*" >&2; exit 1; }
 
 # go may be installed where a login shell would have it and this one has not.
 find_go() {
-	command -v go >/dev/null 2>&1 && return
+	# before a distribution's, which may be too old
+	[ ! -x /usr/local/go/bin/go ] || PATH=/usr/local/go/bin:$PATH
+	command -v go >/dev/null 2>&1 && export PATH && return
 	for d in /usr/local/go/bin "$HOME/go/bin" /usr/lib/go/bin /usr/lib/go-1.26/bin; do
 		[ -x "$d/go" ] && PATH=$PATH:$d && export PATH && return
 	done

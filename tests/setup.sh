@@ -51,6 +51,20 @@ packages() {
 	fi
 }
 
+# newer_go puts the version that go.mod names into /usr/local/go. Distributions' own may be older than 1.21, which would fetch it by itself; as a module any Go can
+# download it, checked against the checksum database.
+newer_go() {
+	local want dir
+	want=go$(sed -n 's/^go //p' go.mod)
+	[ ! -e /usr/local/go ] || die "Go 1.$1 is too old to build skiff: install $want from https://go.dev/dl/ into /usr/local/go and try again"
+	say "Go 1.$1 is too old: fetching $want into /usr/local/go"
+	dir=$(cd / && GO111MODULE=on GOFLAGS=-mod=mod go mod download -json "golang.org/toolchain@v0.0.1-$want.linux-$(go env GOARCH)" | sed -n 's/^\s*"Dir": "\(.*\)".*/\1/p')
+	[ -d "$dir" ] || die "cannot fetch $want: install it from https://go.dev/dl/ into /usr/local/go and try again"
+	as_root cp -r "$dir" /usr/local/go
+	as_root sh -c 'chmod -R u+w,a+rX /usr/local/go && chmod 755 /usr/local/go/bin/* /usr/local/go/pkg/tool/*/*' # modules carry no modes
+	find_go && [ "$(cd / && GOTOOLCHAIN=local go env GOVERSION)" = "$want" ] || die "cannot use the $want that was fetched into /usr/local/go"
+}
+
 # Go 1.21 and later fetch the version that go.mod names by themselves.
 toolchain() {
 	local version
@@ -60,7 +74,7 @@ toolchain() {
 		find_go || die "Go is missing: install it from https://go.dev/dl/ (1.21 or later) and try again"
 	fi
 	version=$(cd / && GOTOOLCHAIN=local go env GOVERSION | sed 's/^go1\.\([0-9]*\).*/\1/')
-	[ "${version:-0}" -ge 21 ] || die "Go 1.$version is too old to build skiff: install 1.26 from https://go.dev/dl/ into /usr/local/go and try again"
+	[ "${version:-0}" -ge 21 ] || newer_go "$version"
 	[ -f go.mod ] && go version >/dev/null || die "cannot use Go: it is older than go.mod asks for and cannot fetch a newer one; install it from https://go.dev/dl/"
 }
 
