@@ -139,10 +139,6 @@ const (
 	optionMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
 	optionBinding    = "com.docker.network.bridge.host_binding_ipv4"
 	optionPrefix     = "com.docker.network.container_iface_prefix"
-	// OptionParent is macvlan's: the interface below.
-	OptionParent = "parent"
-	// OptionMode is macvlan's: bridge (default), private, vepa or passthru.
-	OptionMode = "macvlan_mode"
 )
 
 // MTU is what the network's interfaces have, 0 when the user did not say.

@@ -174,23 +174,15 @@ func checkDriver(n *Network) error {
 			optionBinding: func(v string) error { _, err := netip.ParseAddr(v); return err },
 		}
 	case DriverMacvlan:
-		known = map[string]func(string) error{
-			optionMTU: checkMTU, OptionParent: checkPrefix,
-			OptionMode: func(v string) error {
-				if v != "bridge" && v != "private" && v != "vepa" && v != "passthru" {
-					return fmt.Errorf("it is bridge, private, vepa or passthru")
-				}
-				return nil
-			},
-		}
+		return fmt.Errorf("the driver macvlan is not part of this version: it needs an interface of the host's, which only root can give away; bridge networks have addresses of their own, and --network pasta has the host's")
 	case DriverHost, DriverNull, None:
 		return fmt.Errorf("%w: there is one network with the driver %s, which is always there", ErrPredefined, n.Driver)
 	case "pasta", "slirp4netns":
 		return fmt.Errorf("%s needs no network to be made: run a container with --network %s", n.Driver, n.Driver)
 	case "overlay", "ipvlan":
-		return fmt.Errorf("the driver %s is not part of this version; there are bridge and macvlan", n.Driver)
+		return fmt.Errorf("the driver %s is not part of this version; there is bridge", n.Driver)
 	default:
-		return fmt.Errorf("there is no driver %q; there are bridge and macvlan", n.Driver)
+		return fmt.Errorf("there is no driver %q; there is bridge", n.Driver)
 	}
 	options := map[string]string{}
 	for k, v := range n.Options {

@@ -12,6 +12,7 @@ import (
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/log"
+	"github.com/skiff-containers/skiff/run/monitor"
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/spec"
 	"github.com/skiff-containers/skiff/storage/disk"
@@ -131,6 +132,9 @@ func runtimeOf(c config.Config) (string, error) {
 
 // checkNetworks refuses networks that are not there.
 func (h *Host) checkNetworks(c config.Config) error {
+	if helper, options := c.UserMode(); helper != "" {
+		return monitor.CheckUserMode(helper, options)
+	}
 	if !c.Bridged() {
 		return nil
 	}

@@ -8,7 +8,7 @@ what=${1:-test}
 
 # Commands and the Debian packages that bring them.
 need_run='newuidmap:uidmap busybox:busybox-static tar:tar git:git make:make'
-need_test='docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc crun:crun dpkg-deb:dpkg setpriv:util-linux'
+need_test='docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc crun:crun dpkg-deb:dpkg setpriv:util-linux slirp4netns:slirp4netns pasta:passt'
 optional_bench='bwrap:bubblewrap podman:podman'
 
 missing() {
@@ -58,8 +58,9 @@ newer_go() {
 	want=go$(sed -n 's/^go //p' go.mod)
 	[ ! -e /usr/local/go ] || die "Go 1.$1 is too old to build skiff: install $want from https://go.dev/dl/ into /usr/local/go and try again"
 	say "Go 1.$1 is too old: fetching $want into /usr/local/go"
-	dir=$(cd / && GO111MODULE=on GOFLAGS=-mod=mod go mod download -json "golang.org/toolchain@v0.0.1-$want.linux-$(go env GOARCH)" | sed -n 's/^\s*"Dir": "\(.*\)".*/\1/p')
-	[ -d "$dir" ] || die "cannot fetch $want: install it from https://go.dev/dl/ into /usr/local/go and try again"
+	(cd / && GO111MODULE=on GOFLAGS=-mod=mod go mod download -json "golang.org/toolchain@v0.0.1-$want.linux-$(go env GOARCH)" >"$log" 2>&1) || true
+	dir=$(sed -n 's/^\s*"Dir": "\(.*\)".*/\1/p' "$log")
+	[ -d "$dir" ] || { grep Error "$log" >&2 || true; die "cannot fetch $want: install it from https://go.dev/dl/ into /usr/local/go and try again"; }
 	as_root cp -r "$dir" /usr/local/go
 	as_root sh -c 'chmod -R u+w,a+rX /usr/local/go && chmod 755 /usr/local/go/bin/* /usr/local/go/pkg/tool/*/*' # modules carry no modes
 	find_go && [ "$(cd / && GOTOOLCHAIN=local go env GOVERSION)" = "$want" ] || die "cannot use the $want that was fetched into /usr/local/go"

@@ -117,7 +117,26 @@ const NoNetwork = "none"
 
 // Bridged says whether the container is on networks that the switch serves.
 func (c *Config) Bridged() bool {
-	return c.Network != NoNetwork && c.Network != "host" && !strings.HasPrefix(c.Network, "container:")
+	helper, _ := c.UserMode()
+	return helper == "" && c.Network != NoNetwork && c.Network != "host" && !strings.HasPrefix(c.Network, "container:")
+}
+
+// The user-mode networks that a program of that name brings.
+const (
+	Slirp = "slirp4netns"
+	Pasta = "pasta"
+)
+
+// UserMode is the program that connects a container of --network slirp4netns[:OPTION,...] or pasta[:OPTION,...], with its options; "" when none does.
+func (c *Config) UserMode() (helper string, options []string) {
+	name, rest, _ := strings.Cut(c.Network, ":")
+	if name != Slirp && name != Pasta {
+		return "", nil
+	}
+	if rest != "" {
+		options = strings.Split(rest, ",")
+	}
+	return name, options
 }
 
 // Port is one published port or port range (Count ports from each of Container and Host). Host 0 means any free one.

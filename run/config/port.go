@@ -123,6 +123,8 @@ func ParseNetwork(s string) (Place, error) {
 		return Place{Network: s}, nil
 	case s == "", s == "default":
 		return Place{Network: "bridge"}, nil
+	case name == Slirp, name == Pasta:
+		return Place{Network: s}, nil
 	case name == "container":
 		return Place{}, fmt.Errorf("invalid network %q: write container:NAME", s)
 	}

@@ -54,6 +54,7 @@ type monitor struct {
 	group   *cgroup.Group // nil without limits
 	keep    []*os.File    // open for as long as the container lives
 	engine  string        // the program that the switch is
+	user    *userMode     // nil without a helper
 	files   hostTexts     // what was written of them
 	network *network      // nil without networks that the switch serves
 	health  *image.Health // nil without a health check
@@ -221,9 +222,12 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 			return err
 		}
 	}
-	bundle.Unheld = m.native() && !c.Tty && m.network == nil
-	if m.network != nil {
+	bundle.Unheld = m.native() && !c.Tty && m.network == nil && m.user == nil
+	switch {
+	case m.network != nil:
 		bundle.Meanwhile = m.network.connect
+	case m.user != nil:
+		bundle.Meanwhile = m.user.connect
 	}
 	if err := m.gather(); err != nil {
 		return err
@@ -259,6 +263,9 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	started := record.Started{Life: m.life, Boot: filepath.Base(m.store.Run), At: time.Now().UTC(), Pid: m.container.Pid(), Restarts: m.again}
 	if m.network != nil {
 		m.network.record(&started)
+	}
+	if m.user != nil {
+		recordPorts(&started, m.user.ports)
 	}
 	if err := m.store.WriteStarted(m.record.ID, started, m.sync); err != nil {
 		return errors.Join(err, m.discard(), m.listener.Close()) // what cannot be recorded must not run
@@ -350,6 +357,8 @@ func (m *monitor) free(exit *record.Exit) error {
 		errs = append(errs, m.network.close())
 		m.network = nil
 	}
+	m.user.close()
+	m.user = nil
 	m.endGathered()
 	if m.container != nil {
 		errs = append(errs, m.container.Delete())

@@ -377,7 +377,22 @@ func (n *network) close() error {
 
 // record is what inspect and port show.
 func (n *network) record(s *record.Started) {
-	for _, p := range n.request.Ports {
+	recordPorts(s, n.request.Ports)
+	for _, p := range n.request.Places {
+		e := record.Endpoint{Network: p.Network.Name, NetworkID: p.Network.ID, EndpointID: p.Endpoint.ID, MAC: p.Endpoint.MAC, Aliases: p.Endpoint.Aliases, Names: p.Endpoint.Names()}
+		if sub, ok := p.Network.SubnetOf(p.Endpoint.IPv4); ok {
+			e.IPv4, e.Gateway4 = netip.PrefixFrom(p.Endpoint.IPv4, sub.Prefix.Bits()).String(), sub.Gateway.String()
+		}
+		if sub, ok := p.Network.SubnetOf(p.Endpoint.IPv6); ok {
+			e.IPv6, e.Gateway6 = netip.PrefixFrom(p.Endpoint.IPv6, sub.Prefix.Bits()).String(), sub.Gateway.String()
+		}
+		s.Networks = append(s.Networks, e)
+	}
+}
+
+// recordPorts notes the published ports.
+func recordPorts(s *record.Started, ports []plug.Port) {
+	for _, p := range ports {
 		host := config.Port{Container: p.Container, Host: p.Host, Protocol: p.Protocol}
 		if p.IP.IsValid() {
 			host.HostIP = p.IP.String()
@@ -391,16 +406,6 @@ func (n *network) record(s *record.Started) {
 			}
 		}
 		s.Ports = append(s.Ports, host)
-	}
-	for _, p := range n.request.Places {
-		e := record.Endpoint{Network: p.Network.Name, NetworkID: p.Network.ID, EndpointID: p.Endpoint.ID, MAC: p.Endpoint.MAC, Aliases: p.Endpoint.Aliases, Names: p.Endpoint.Names()}
-		if sub, ok := p.Network.SubnetOf(p.Endpoint.IPv4); ok {
-			e.IPv4, e.Gateway4 = netip.PrefixFrom(p.Endpoint.IPv4, sub.Prefix.Bits()).String(), sub.Gateway.String()
-		}
-		if sub, ok := p.Network.SubnetOf(p.Endpoint.IPv6); ok {
-			e.IPv6, e.Gateway6 = netip.PrefixFrom(p.Endpoint.IPv6, sub.Prefix.Bits()).String(), sub.Gateway.String()
-		}
-		s.Networks = append(s.Networks, e)
 	}
 }
 

@@ -39,6 +39,9 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 	if m.network, err = m.openNetwork(img); err != nil {
 		return b, err
 	}
+	if m.user, err = m.openUserMode(img); err != nil {
+		return b, err
+	}
 	kind, _, err := layer.Choose(ctx, m.store.Data, layer.Kind(m.record.Layer))
 	if err != nil {
 		return b, err
@@ -214,9 +217,12 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 		if c.Domainname != "" {
 			full = name + "." + c.Domainname + " " + name
 		}
-		if n != nil {
+		switch {
+		case n != nil:
 			hosts += n.hosts(full) + hostNames(c.AddHost)
-		} else {
+		case m.user != nil && m.user.name == config.Slirp:
+			hosts += m.user.host(slirpGuest).String() + "\t" + full + "\n"
+		default:
 			hosts += "127.0.1.1\t" + full + "\n"
 		}
 	}
@@ -229,8 +235,11 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 		hosts += h.IP + "\t" + h.Name + "\n"
 	}
 	servers := c.DNS
-	if n != nil {
+	switch {
+	case n != nil:
 		servers = n.resolver()
+	case m.user != nil && len(servers) == 0:
+		servers = m.user.resolver()
 	}
 	data, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil {
