@@ -34,6 +34,15 @@ func (v conversation) hold(ctx context.Context, open func(*run.Streams) (*run.Se
 	if err != nil {
 		return err
 	}
+	signals := make(chan os.Signal, 64)
+	switch {
+	case v.tty:
+		signal.Notify(signals, v.usual()...) // before the size is read: a later one is heard of
+	case v.sigProxy:
+		// Each signal costs the runtime a round trip between threads. Those that people send before anything has happened come first; those that make sense to a
+		// container that runs while it begins to; and the rest when it is no short-lived one. Nothing takes them back: the process ends with the conversation.
+		signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
+	}
 	s := &run.Streams{Tty: v.tty}
 	if v.tty {
 		s.Rows, s.Cols = terminalSize(v.streams.Out)
@@ -43,19 +52,13 @@ func (v conversation) hold(ctx context.Context, open func(*run.Streams) (*run.Se
 	} else {
 		v.attach(s)
 	}
-	signals := make(chan os.Signal, 64)
-	if v.sigProxy || v.tty {
-		// Each signal costs the runtime a round trip between threads. Those that people send before anything has happened come first; those that make sense to a
-		// container that runs while it begins to; and the rest when it is no short-lived one. Nothing takes them back: the process ends with the conversation.
-		signal.Notify(signals, v.first()...)
-	}
 	session, err := open(s)
 	if err != nil {
 		return err
 	}
 	defer session.Close()
 	go func() {
-		if v.sigProxy || v.tty {
+		if v.sigProxy && !v.tty {
 			signal.Notify(signals, v.usual()...)
 		}
 		v.relaySignals(session, signals)
@@ -115,14 +118,6 @@ func (v conversation) attach(s *run.Streams) {
 			s.Stderr = v.streams.Err
 		}
 	}
-}
-
-// first are the signals that end a command which has only begun.
-func (v conversation) first() []os.Signal {
-	if !v.sigProxy {
-		return []os.Signal{unix.SIGWINCH}
-	}
-	return []os.Signal{unix.SIGINT, unix.SIGTERM}
 }
 
 // usual are the signals that people and supervisors send.

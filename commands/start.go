@@ -57,7 +57,10 @@ func startDetached(ctx context.Context, h *run.Host, t run.Container) error {
 		return nil
 	}
 	session, err := h.Start(ctx, t.Container, nil)
-	if err != nil || session == nil {
+	if err != nil {
+		if now, findErr := h.Find(ctx, t.ID); findErr == nil && running(now) {
+			return nil // somebody else was faster
+		}
 		return err
 	}
 	return session.Close()

@@ -36,6 +36,9 @@ func (e *ErrFailed) HintText() string { return e.Hint }
 // ExitCode is the code that the command should have.
 func (e *ErrFailed) ExitCode() int { return e.Code }
 
+// errGone says that a monitor ended as it was asked.
+var errGone = errors.New("the container's monitor ended before it answered")
+
 // open sends a request with the streams it is about and waits for its first answer.
 func open(conn *stage.Conn, req stage.Request, s *Streams, lost func() (int, error)) (*Session, error) {
 	session := &Session{conn: conn, lost: lost}
@@ -69,9 +72,12 @@ func open(conn *stage.Conn, req stage.Request, s *Streams, lost func() (int, err
 		return session, nil // it is just ending, and that is what is waited for
 	}
 	if err == nil && !waits {
-		if _, err = conn.Receive(&reply); errors.Is(err, io.EOF) {
-			err = errors.New("the container's monitor ended before it answered")
+		if _, err = conn.Receive(&reply); errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
+			err = errGone
 		}
+	}
+	if errors.Is(err, unix.EPIPE) {
+		err = errGone
 	}
 	if err == nil && reply.Kind == stage.Failed {
 		err = &ErrFailed{reply.Error, reply.Hint, reply.Code}

@@ -32,7 +32,23 @@ func (h *Host) Start(ctx context.Context, c *record.Container, s *Streams) (*Ses
 	if err != nil {
 		return nil, err
 	}
-	return l.Start(c, s)
+	session, err := l.Start(c, s)
+	if err != nil {
+		if _, statErr := os.Stat(h.Records.Dir(c.ID)); errors.Is(statErr, os.ErrNotExist) {
+			err = fmt.Errorf("%w: %s", record.ErrNotFound, c.Name) // somebody has removed it meanwhile
+		}
+	}
+	return session, err
+}
+
+// notRunning puts the end of a monitor that was just asked into the words for a container that does not run.
+func (h *Host) notRunning(c *record.Container, err error) error {
+	if errors.Is(err, errGone) {
+		if st, statErr := h.Records.Status(c.ID); statErr != nil || !st.Live() {
+			return fmt.Errorf("%w: %s", ErrNotRunning, c.Name)
+		}
+	}
+	return err
 }
 
 // Launch is a monitor that has been started before its container is recorded, or even known: its start-up, the id maps and the reading of the command line share the time.
@@ -136,7 +152,8 @@ func (h *Host) Attach(_ context.Context, c *record.Container, s *Streams, _ bool
 	if err != nil {
 		return nil, err
 	}
-	return open(conn, stage.Request{Op: stage.OpAttach}, s, func() (int, error) { return h.lost(c) })
+	session, err := open(conn, stage.Request{Op: stage.OpAttach}, s, func() (int, error) { return h.lost(c) })
+	return session, h.notRunning(c, err)
 }
 
 // Exec starts another process in a running container.
@@ -148,7 +165,8 @@ func (h *Host) Exec(_ context.Context, c *record.Container, e stage.Exec, s *Str
 	if err != nil {
 		return nil, err
 	}
-	return open(conn, stage.Request{Op: stage.OpExec, Exec: &e}, s, func() (int, error) {
+	session, err := open(conn, stage.Request{Op: stage.OpExec, Exec: &e}, s, func() (int, error) {
 		return 255, fmt.Errorf("the process was lost: the monitor of container %s was killed", c.Name)
 	})
+	return session, h.notRunning(c, err)
 }

@@ -71,6 +71,7 @@ type monitor struct {
 	mu      sync.Mutex
 	open    []*conversation // about the container's first process
 	stopped bool            // halt is closed
+	between bool            // the container is to live again
 	now     *life           // nil before the first life, and between two
 }
 
@@ -243,7 +244,7 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	}
 	p.Process = m.container
 	m.mu.Lock()
-	m.process, m.now = p, &life{m.container, m.spec, m.filter, m.group, m.network}
+	m.process, m.between, m.now = p, false, &life{m.container, m.spec, m.filter, m.group, m.network}
 	m.mu.Unlock()
 	var conv *conversation
 	if conn != nil {

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -77,6 +78,12 @@ func (p *process) signal(sig unix.Signal) error {
 		p.end()
 	}
 	return err
+}
+
+// over says whether the process has ended or is about to: the kernel takes the root directory away first, long before it is a zombie.
+func (p *process) over() bool {
+	_, err := os.Readlink(fmt.Sprintf("/proc/%d/root", p.Pid()))
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // run starts the copying. Clients that are to see everything are attached before.

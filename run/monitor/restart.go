@@ -43,6 +43,9 @@ func (m *monitor) restarts(exit record.Exit, ran time.Duration) (yes, settled bo
 	if err != nil || m.halted() || !again(c.Config.Restart, exit.Code, m.again) {
 		return false, false
 	}
+	m.mu.Lock()
+	m.between = true
+	m.mu.Unlock()
 	errs := []error{m.free(&exit), m.store.SetRestarting(id, true), m.store.WriteExit(id, exit, m.sync)}
 	m.emit("die", exitCode(exit.Code))
 	m.answer(exit.Code, false)
@@ -104,8 +107,14 @@ type life struct {
 func (m *monitor) current() (*life, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.now == nil {
+	switch {
+	case m.now != nil:
+		return m.now, nil
+	case m.between:
 		return nil, fmt.Errorf("container %s is restarting: wait until it runs", m.record.Name)
 	}
-	return m.now, nil
+	return nil, m.notRunning()
 }
+
+// notRunning is the answer to requests that come as the container ends.
+func (m *monitor) notRunning() error { return fmt.Errorf("container %s is not running", m.record.Name) }

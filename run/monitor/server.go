@@ -273,6 +273,9 @@ func (m *monitor) stop(p *process, sig unix.Signal, timeout time.Duration) {
 func (m *monitor) exec(c *conversation, req stage.Request, files []*os.File) {
 	c.halt = nil
 	p, err := m.spawn(req)
+	if err != nil && c.process.over() {
+		err = m.notRunning() // the kernel's words for that are many
+	}
 	if err != nil {
 		for _, f := range files {
 			f.Close()

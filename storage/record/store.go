@@ -20,7 +20,7 @@ import (
 var (
 	ErrNotFound  = errors.New("no such container")
 	ErrAmbiguous = errors.New("several containers have an id that begins so")
-	ErrNameInUse = errors.New("the name is in use")
+	ErrNameInUse = errors.New("the name is already in use")
 	// ErrCorrupt is a record file that cannot be read; its error names the file and the way out.
 	ErrCorrupt = errors.New("the record is damaged")
 )
