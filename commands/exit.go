@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/run/oci"
+	"github.com/skiff-containers/skiff/storage/disk"
 )
 
 // The exit codes besides a payload's own (and 128+n when signal n ended it).
@@ -77,6 +78,9 @@ func hintOf(err error) string {
 	var theirs interface{ HintText() string }
 	if errors.As(err, &theirs) {
 		return theirs.HintText()
+	}
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return disk.FullHint
 	}
 	return ""
 }

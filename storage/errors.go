@@ -8,6 +8,8 @@ import (
 
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/storage/disk"
 )
 
 // Errors that callers test with errors.Is.
@@ -37,7 +39,7 @@ func explain(doing, object string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		e.What = fmt.Sprintf("cannot %s %s: the disk is full", doing, object)
-		e.Help = "free some space, for instance with `skiff rmi` and `skiff rm`, or keep the data elsewhere with --root"
+		e.Help = disk.FullHint
 	case errors.Is(err, unix.EROFS):
 		e.What = fmt.Sprintf("cannot %s %s: the file system is read-only", doing, object)
 		e.Help = "keep the data elsewhere with --root"

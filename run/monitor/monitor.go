@@ -137,7 +137,10 @@ func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) in
 		began := time.Now()
 		if err := m.start(conn, req, files); err != nil {
 			code := codeOf(err)
-			err = errors.Join(err, m.finish(record.Exit{Life: m.life, Code: code, At: time.Now().UTC(), Error: err.Error()}))
+			end := m.finish(record.Exit{Life: m.life, Code: code, At: time.Now().UTC(), Error: err.Error()})
+			if !errors.Is(err, unix.ENOSPC) || !errors.Is(end, unix.ENOSPC) { // a full disk is said once
+				err = errors.Join(err, end)
+			}
 			fail(conn, err)
 			m.answer(code, true)
 			return code
@@ -419,6 +422,8 @@ func fail(conn *stage.Conn, err error) {
 	var hint interface{ HintText() string }
 	if errors.As(err, &hint) {
 		r.Hint = hint.HintText()
+	} else if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		r.Hint = disk.FullHint
 	}
 	_ = conn.Send(r) // the other side may have gone
 	conn.Close()

@@ -13,6 +13,9 @@ import (
 	"sync"
 )
 
+// FullHint is what the user can do about a full disk.
+const FullHint = "free some space, for instance with `skiff rmi` and `skiff rm`, or keep the data elsewhere with --root"
+
 // Sync says whether a write must survive a power loss.
 type Sync bool
 

@@ -36,6 +36,7 @@ const (
 	pausedFile    = "paused"
 	// EnginePrefix begins the names of runtime directories of engines that others may join.
 	EnginePrefix   = "engine-"
+	runRootFile    = "runroot"  // where the runtime directory is
 	updatingFile   = "updating" // lock of Update
 	restartingFile = "restarting"
 	releasedPrefix = "gone-" // of a runtime directory that is being removed
@@ -82,7 +83,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	run, err := runRoot(o)
+	run, err := runRootOf(o, data, boot)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +92,23 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("cannot use the runtime directory %s: %w; name another with --runroot", run, bare(err))
 	}
 	return &Store{Data: data, Run: run}, nil
+}
+
+// runRootOf is the runtime directory of a data directory: what was asked, else the one it was last used with for as long as that is there. A command without XDG_RUNTIME_DIR (of cron, by
+// sudo) would otherwise not see the locks of what runs, and take it for lost.
+func runRootOf(o Options, data, boot string) (string, error) {
+	file := filepath.Join(data, runRootFile)
+	last, err := os.ReadFile(file)
+	if o.RunRoot == "" && err == nil {
+		if st, err := os.Lstat(filepath.Join(string(last), boot)); err == nil && ours(st, o.Getuid()) && st.Mode().Perm()&0o077 == 0 {
+			return string(last), nil
+		}
+	}
+	run, err := runRoot(o)
+	if err == nil && o.RunRoot == "" && run != string(last) {
+		_ = disk.WriteFile(file, []byte(run), 0o600, disk.Volatile) // where nothing can be written nothing is started
+	}
+	return run, err
 }
 
 // runRoot is the runtime directory without its boot: what was asked, XDG_RUNTIME_DIR's, or one of our own under /tmp, which must be ours alone.

@@ -340,3 +340,30 @@ func BenchmarkRetireAmongMany(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+// A data directory keeps its runtime directory while that is there, whatever the environment says.
+func TestRunRootStays(t *testing.T) {
+	data, first, second := t.TempDir(), t.TempDir(), t.TempDir()
+	at := func(xdg string) string {
+		s, err := Open(Options{Root: data, Getuid: os.Getuid, Getenv: func(name string) string {
+			if name == "XDG_RUNTIME_DIR" {
+				return xdg
+			}
+			return ""
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Run
+	}
+	run := at(first)
+	if !strings.HasPrefix(run, first) || at(second) != run || at("/nonexistent") != run {
+		t.Errorf("it was %s, and is %s and %s", run, at(second), at("/nonexistent"))
+	}
+	if err := os.RemoveAll(filepath.Join(first, "skiff")); err != nil { // the user has logged out
+		t.Fatal(err)
+	}
+	if run := at(second); !strings.HasPrefix(run, second) || at(first) != run {
+		t.Errorf("it is %s now", run)
+	}
+}
