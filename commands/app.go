@@ -70,7 +70,7 @@ func globalFlags() []cli.Flag {
 func (p *program) run(ctx context.Context, args []string) (string, error) {
 	if p.life == Front && len(args) > 2 && args[1] == "run" {
 		p.begin(args[2:])
-		defer p.launch.Abort() // unless somebody has used it; what it says then nobody has asked for
+		defer p.launch.Abort() //nolint:errcheck // unless somebody has used it; what it says then nobody has asked for
 	}
 	verbs := allVerbs()
 	globals, words, err := normalise(args[1:], globalFlags(), false)

@@ -28,7 +28,9 @@ func (r *reader) life(cfg *config.Config) {
 		flag string
 		to   *time.Duration
 	}{
-		{"health-interval", &h.Interval}, {"health-timeout", &h.Timeout}, {"health-start-period", &h.StartPeriod},
+		{"health-interval", &h.Interval},
+		{"health-timeout", &h.Timeout},
+		{"health-start-period", &h.StartPeriod},
 		{"health-start-interval", &h.StartInterval},
 	} {
 		r.one(f.flag, func(s string) (err error) { *f.to, err = parseHealthTime(s); return err })

@@ -71,10 +71,18 @@ func TestLookup(t *testing.T) {
 		want    int
 		foreign bool
 	}{
-		{"web1.", dns.TypeA, 3, 1, false}, {"WEB1.", dns.TypeA, 3, 1, false}, {"web.", dns.TypeA, 3, 2, false}, {"web1.backend.", dns.TypeA, 3, 1, false},
-		{"web1.", dns.TypeAAAA, 3, 0, false}, {"web2.", dns.TypeAAAA, 2, 1, false}, {"bbbbbbbbbbbb.", dns.TypeA, 2, 1, false},
-		{"first.", dns.TypeA, 3, 1, false}, {"first.", dns.TypeA, 2, 0, true}, {"example.com.", dns.TypeA, 2, 0, true},
-		{"2.0.0.10.in-addr.arpa.", dns.TypePTR, 3, 1, false}, {"9.0.0.10.in-addr.arpa.", dns.TypePTR, 3, 0, true},
+		{"web1.", dns.TypeA, 3, 1, false},
+		{"WEB1.", dns.TypeA, 3, 1, false},
+		{"web.", dns.TypeA, 3, 2, false},
+		{"web1.backend.", dns.TypeA, 3, 1, false},
+		{"web1.", dns.TypeAAAA, 3, 0, false},
+		{"web2.", dns.TypeAAAA, 2, 1, false},
+		{"bbbbbbbbbbbb.", dns.TypeA, 2, 1, false},
+		{"first.", dns.TypeA, 3, 1, false},
+		{"first.", dns.TypeA, 2, 0, true},
+		{"example.com.", dns.TypeA, 2, 0, true},
+		{"2.0.0.10.in-addr.arpa.", dns.TypePTR, 3, 1, false},
+		{"9.0.0.10.in-addr.arpa.", dns.TypePTR, 3, 0, true},
 	} {
 		r := lookup(new(dns.Msg).SetQuestion(c.name, c.kind), user, all, at(c.from))
 		if (r == nil) != c.foreign || r != nil && len(r.Answer) != c.want {

@@ -40,7 +40,7 @@ func cpu(l config.Limits) (flag string, quota, period int64) {
 	return flag, quota, period
 }
 
-func settingsV1(l config.Limits) ([]setting, error) { //nolint:unparam // as settingsV2, which can fail
+func settingsV1(l config.Limits) ([]setting, error) {
 	var list []setting
 	add := func(flag, controller, value string, files ...string) {
 		list = append(list, setting{flag: flag, controller: controller, files: files, value: value})

@@ -74,8 +74,13 @@ func TestAgain(t *testing.T) {
 		max, code, had int
 		want           bool
 	}{
-		{"", 0, 1, 0, false}, {"always", 0, 0, 50, true}, {"unless-stopped", 0, 0, 3, true},
-		{"on-failure", 0, 0, 0, false}, {"on-failure", 0, 1, 99, true}, {"on-failure", 2, 1, 1, true}, {"on-failure", 2, 1, 2, false},
+		{"", 0, 1, 0, false},
+		{"always", 0, 0, 50, true},
+		{"unless-stopped", 0, 0, 3, true},
+		{"on-failure", 0, 0, 0, false},
+		{"on-failure", 0, 1, 99, true},
+		{"on-failure", 2, 1, 1, true},
+		{"on-failure", 2, 1, 2, false},
 	} {
 		if got := again(config.Restart{Policy: c.policy, MaxRetries: c.max}, c.code, c.had); got != c.want {
 			t.Errorf("%+v: %v", c, got)

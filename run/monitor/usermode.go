@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,9 +45,9 @@ type userMode struct {
 	dir     string       // the container's runtime directory
 	cmd     *exec.Cmd
 	ended   chan error // closed when it has ended
-	stop    *os.File // closing it ends slirp4netns
-	said    *os.File // what the helper prints
-	bound   string   // where the network namespace is for pasta
+	stop    *os.File   // closing it ends slirp4netns
+	said    *os.File   // what the helper prints
+	bound   string     // where the network namespace is for pasta
 }
 
 // CheckUserMode says whether a helper is there and understands its options.
@@ -133,7 +134,7 @@ func (u *userMode) start(args []string, files ...*os.File) error {
 	}
 	defer w.Close()
 	u.said = r
-	u.cmd = exec.Command(u.name, args...)
+	u.cmd = exec.CommandContext(context.Background(), u.name, args...) // close ends it
 	u.cmd.Stdout, u.cmd.Stderr, u.cmd.ExtraFiles = w, w, files
 	u.cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	if err := u.cmd.Start(); err != nil {
