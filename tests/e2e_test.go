@@ -116,6 +116,9 @@ func condition(name string) (bool, error) {
 	case name == "cgroup2":
 		_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
 		return err == nil, nil
+	case name == "ping":
+		data, err := os.ReadFile("/proc/sys/net/ipv4/ping_group_range")
+		return err == nil && !strings.HasPrefix(string(data), "1\t0"), nil
 	case name == "limits":
 		return os.Getenv("SKIFF_TEST_CGROUP") != "", nil
 	case name == "tun":

@@ -66,6 +66,7 @@ func start(end stack.LinkEndpoint, ethernet bool) (*Uplink, error) {
 	// The handlers are there before the first packet is.
 	s.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(s, 0, maxConnecting, u.acceptTCP).HandlePacket)
 	s.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(s, u.acceptUDP).HandlePacket)
+	s.SetTransportProtocolHandler(icmp.ProtocolNumber4, u.acceptEcho)
 	if err := s.CreateNIC(nic, u.link); err != nil {
 		return nil, fmt.Errorf("cannot set up the uplink: %s", err)
 	}
