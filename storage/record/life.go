@@ -196,12 +196,54 @@ func (s *Store) NextLife(id string) (int, error) {
 
 // WriteStarted and WriteExit write the files of one life.
 func (s *Store) WriteStarted(id string, v Started, sync disk.Sync) error {
+	if sync == disk.Durable { // others are removed at their end
+		if err := s.reserve(id); err != nil {
+			return err
+		}
+	}
 	return s.writeJSON(id, startedFile, v, sync)
 }
 
-// WriteExit writes the end of a life.
+// WriteExit writes the end of a life, on a full disk into the room that was reserved for it when that life began.
 func (s *Store) WriteExit(id string, v Exit, sync disk.Sync) error {
-	return s.writeJSON(id, exitFile, v, sync)
+	err := s.writeJSON(id, exitFile, v, sync)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		if s.useReserve(id, v) == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// exitRoom is how many bytes are reserved for the end of a life: more than it ever has.
+const exitRoom = 1024
+
+// reserve makes room for the end of a life, unless that of the life before is still there.
+func (s *Store) reserve(id string) error {
+	name := filepath.Join(s.Dir(id), reserveFile)
+	if st, err := os.Stat(name); err == nil && st.Size() == exitRoom {
+		return nil
+	}
+	return disk.WriteFile(name, make([]byte, exitRoom), 0o600, disk.Volatile)
+}
+
+// useReserve writes the end of a life in the reserved room: the bytes have their block, and a name in its directory is changed, not added.
+func (s *Store) useReserve(id string, v Exit) error {
+	name := filepath.Join(s.Dir(id), reserveFile)
+	data, err := plain.Marshal(v)
+	if err != nil || len(data) > exitRoom {
+		return errors.Join(err, unix.ENOSPC)
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Truncate(int64(len(data))), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(name, filepath.Join(s.Dir(id), exitFile))
 }
 
 // WriteHealth writes what the health checks found; it is read again only by whoever looks.

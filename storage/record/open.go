@@ -36,8 +36,9 @@ const (
 	pausedFile    = "paused"
 	// EnginePrefix begins the names of runtime directories of engines that others may join.
 	EnginePrefix   = "engine-"
-	runRootFile    = "runroot"  // where the runtime directory is
-	updatingFile   = "updating" // lock of Update
+	runRootFile    = "runroot"      // where the runtime directory is
+	reserveFile    = "exit-reserve" // room for the file exit on a full disk
+	updatingFile   = "updating"     // lock of Update
 	restartingFile = "restarting"
 	releasedPrefix = "gone-" // of a runtime directory that is being removed
 	healthFile     = "health"

@@ -367,3 +367,31 @@ func TestRunRootStays(t *testing.T) {
 		t.Errorf("it is %s now", run)
 	}
 }
+
+// The end of a life is known when nothing more can be written: its room was reserved when it began.
+func TestExitOnFullDisk(t *testing.T) {
+	s := open(t)
+	c := &Container{Version: Version, ID: NewID(), Name: "full", Created: time.Now()}
+	p, err := s.Begin(c)
+	if err == nil {
+		err = p.Commit()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for life := 1; life < 3; life++ {
+		if err := s.WriteStarted(c.ID, Started{Life: life, Boot: "12345678", At: time.Now(), Pid: 4}, true); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.useReserve(c.ID, Exit{Life: life, Code: 40 + life, At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		st, err := s.Status(c.ID)
+		if err != nil || st.State != Exited || st.Exit.Code != 40+life {
+			t.Errorf("life %d: %+v %v", life, st, err)
+		}
+		if err := s.useReserve(c.ID, Exit{Life: life, Code: 1}); err == nil {
+			t.Errorf("life %d: the room was used twice", life)
+		}
+	}
+}
