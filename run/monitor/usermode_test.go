@@ -50,8 +50,11 @@ func TestPastaArgs(t *testing.T) {
 		fails   string
 	}{
 		{"default", "", nil, "-t none -u none -T none -U none --no-map-gw --dns-forward 169.254.1.1 --quiet", ""},
-		{"ports", "", []plug.Port{{Host: 8080, Container: 80, Protocol: "tcp"}, {IP: netip.MustParseAddr("127.0.0.1"), Host: 53, Container: 53, Protocol: "udp"}},
-			"-t 8080:80 -u 127.0.0.1/53:53 -T none -U none", ""},
+		{
+			"ports", "",
+			[]plug.Port{{Host: 8080, Container: 80, Protocol: "tcp"}, {IP: netip.MustParseAddr("127.0.0.1"), Host: 53, Container: 53, Protocol: "udp"}},
+			"-t 8080:80 -u 127.0.0.1/53:53 -T none -U none", "",
+		},
 		{"no such protocol", "", []plug.Port{{Host: 1, Container: 1, Protocol: "sctp"}}, "", "sctp"},
 		{"raw options", "--mtu,1400,-I,foo", nil, "--quiet --mtu 1400 -I foo --no-netns-quit --netns NS", ""},
 		{"raw ports", "-t,8080:80", nil, "!-t none", ""},

@@ -60,7 +60,7 @@ func echo(to netip.Addr, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // nothing was written that could be lost
 	if err := c.SetDeadline(time.Now().Add(echoWait)); err != nil {
 		return nil, err
 	}
