@@ -16,6 +16,7 @@ const (
 	envWhole = "SKIFF_E2E_WHOLE" // directory with skiff, the whole program
 	envPair  = "SKIFF_E2E_PAIR"  // directory with bin/skiff and libexec/skiff/skiff-engine
 	envCache = "SKIFF_E2E_CACHE" // directory for images that take long to make
+	envSmall = "SKIFF_E2E_SMALL" // directory with a small file system for each shape, "whole" and "pair"
 	// When set, a script goes on after a failure: to see all that is wrong at once.
 	envKeepGoing = "SKIFF_E2E_KEEP_GOING"
 )
@@ -37,7 +38,7 @@ func TestE2E(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			testscript.Run(t, testscript.Params{
 				Dir:                "e2e",
-				Setup:              func(env *testscript.Env) error { return setUp(env, s.bin) },
+				Setup:              func(env *testscript.Env) error { return setUp(env, s.name, s.bin) },
 				Cmds:               scriptCommands(),
 				Condition:          condition,
 				RequireUniqueNames: true,
@@ -51,7 +52,7 @@ func TestE2E(t *testing.T) {
 }
 
 // setUp gives a script a user of its own as far as skiff can tell: home, data and run directories, and an image called busybox.
-func setUp(env *testscript.Env, bin string) error {
+func setUp(env *testscript.Env, shape, bin string) error {
 	// The runtime directory is short: sockets lie in it.
 	run, err := os.MkdirTemp("/tmp", "sk")
 	if err != nil {
@@ -76,6 +77,9 @@ func setUp(env *testscript.Env, bin string) error {
 	env.Setenv("UID", fmt.Sprint(os.Getuid()))
 	env.Setenv("GID", fmt.Sprint(os.Getgid()))
 	env.Setenv("LIMITS", os.Getenv("SKIFF_TEST_CGROUP")) // a control group that the user may use
+	if small := os.Getenv(envSmall); small != "" {
+		env.Setenv("SMALL", filepath.Join(small, shape)) // this script must be the only one that uses it
+	}
 	env.Setenv("LANG", "C.UTF-8")
 	env.Setenv("TERM", "xterm")
 	env.Defer(func() { tearDown(env.Vars, run) })
@@ -111,6 +115,10 @@ func condition(name string) (bool, error) {
 	switch {
 	case name == "full":
 		return os.Getenv("SKIFF_E2E_FULL") != "", nil
+	case name == "small":
+		return os.Getenv(envSmall) != "", nil
+	case name == "mapauto":
+		return exec.Command("unshare", "-Ur", "--map-auto", "true").Run() == nil, nil
 	case name == "root":
 		return os.Getuid() == 0, nil
 	case name == "cgroup2":

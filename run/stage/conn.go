@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -39,13 +41,34 @@ func Pair() (*Conn, *os.File, error) {
 	return c, os.NewFile(uintptr(fds[1]), "control"), err
 }
 
+// longest is how many bytes the path of a socket may have (unix(7), sun_path without its end).
+const longest = 107
+
+// address is a socket's path in as few bytes as the kernel takes: a longer one is named by a descriptor of its directory, which done closes.
+func address(path string) (at *unix.SockaddrUnix, done func(), err error) {
+	if len(path) <= longest {
+		return &unix.SockaddrUnix{Name: path}, func() {}, nil
+	}
+	dir, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	name := "/proc/self/fd/" + strconv.Itoa(dir) + "/" + filepath.Base(path)
+	return &unix.SockaddrUnix{Name: name}, func() { unix.Close(dir) }, nil
+}
+
 // Dial connects to a monitor's socket.
 func Dial(path string) (*Conn, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach the container's monitor: %w", err)
 	}
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+	at, done, err := address(path)
+	if err == nil {
+		err = unix.Connect(fd, at)
+		done()
+	}
+	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("cannot reach the container's monitor: %w", err)
 	}
@@ -61,12 +84,16 @@ func Listen(path string) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the control socket: %w", err)
 	}
-	err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
-	if errors.Is(err, unix.EADDRINUSE) {
-		// Of a monitor that was killed: we hold its lock now.
-		if err = os.Remove(path); err == nil {
-			err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+	at, done, err := address(path)
+	if err == nil {
+		err = unix.Bind(fd, at)
+		if errors.Is(err, unix.EADDRINUSE) {
+			// Of a monitor that was killed: we hold its lock now.
+			if err = os.Remove(path); err == nil {
+				err = unix.Bind(fd, at)
+			}
 		}
+		done()
 	}
 	if err == nil {
 		err = unix.Chmod(path, 0o600)

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -68,4 +71,29 @@ func FuzzRequest(f *testing.F) {
 			t.Errorf("%s became %s, %v", text, text2, err)
 		}
 	})
+}
+
+// A runtime directory may have a longer path than the address of a socket.
+func TestLongPath(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 30))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "ctl.sock")
+	for range 2 { // the second finds what a killed one has left
+		l, err := Listen(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := Dial(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(c.Close(), l.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Dial(filepath.Join(dir, "gone", "ctl.sock")); err == nil {
+		t.Fatal("connected to nobody")
+	}
 }

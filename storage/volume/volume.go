@@ -6,6 +6,7 @@ package volume
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -164,9 +165,11 @@ func (s *Set) Remove(name string) error {
 	if _, err := s.Find(name); errors.Is(err, ErrNotFound) {
 		return err
 	}
-	aside, err := os.MkdirTemp(s.dir, removedPrefix)
-	if err == nil {
-		err = os.Rename(filepath.Join(s.dir, name), filepath.Join(aside, name))
+	// A new name in the same directory: that works on a full disk, and removing is how room is made.
+	aside := filepath.Join(s.dir, fmt.Sprintf("%s%016x", removedPrefix, rand.Uint64()))
+	err := os.Rename(filepath.Join(s.dir, name), aside)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: %s", ErrNotFound, name) // somebody else was faster
 	}
 	if err == nil {
 		err = os.RemoveAll(aside)
