@@ -26,6 +26,7 @@ import (
 	"github.com/skiff-containers/skiff/build/ops"
 	"github.com/skiff-containers/skiff/build/snap"
 	"github.com/skiff-containers/skiff/pull"
+	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/storage"
 )
 
@@ -38,6 +39,11 @@ type Options struct {
 	Access  pull.Access
 	Pull    bool // images are asked for at their registries even when they are here
 	Network string
+	// CgroupParent is the control group that those of RUN are made in, "" chooses; Limits are those of each RUN.
+	CgroupParent string
+	Limits       config.Limits
+	// Layouts are the OCI layouts that are contexts by name: DIR[:TAG][@DIGEST].
+	Layouts map[string]string
 	Switch  ops.Switch
 	Secrets map[string]func() ([]byte, error)
 	SSH     map[string]string
@@ -86,6 +92,7 @@ func Build(ctx context.Context, images *storage.Store, o Options, write func(*Bu
 		Memory: memory,
 		Snap:   store, Images: images, Access: o.Access, Pull: o.Pull, Locals: map[string]*os.File{}, Nonce: identity.NewID(),
 		Secrets: o.Secrets, SSH: o.SSH, Network: o.Network, Switch: o.Switch, Insecure: o.Insecure, HostNetwork: o.HostNetwork,
+		CgroupParent: o.CgroupParent, Limits: o.Limits,
 	}
 	for name, dir := range o.Locals {
 		f, err := os.Open(dir)
@@ -120,6 +127,11 @@ func solve(ctx context.Context, env *ops.Env, keys *journal, o Options) (*Built,
 		return nil, err
 	}
 	opts := maps.Clone(o.Frontend)
+	for name, where := range o.Layouts {
+		if opts["context:"+name], err = env.AddLayout(name, where); err != nil {
+			return nil, err
+		}
+	}
 	opts["cmdline"] = "builtin" // a # syntax= line would ask for a frontend from a registry
 	g := &gateway{env: env, job: job, opts: opts, warn: warn}
 	res, err := builder.Build(ctx, g)

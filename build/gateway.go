@@ -27,6 +27,7 @@ import (
 	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/build/ops"
 	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/image"
 )
 
 // gateway is the frontend's view of one build.
@@ -74,25 +75,46 @@ func (g *gateway) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, op
 		return &sourceresolver.MetaResponse{Op: op}, nil
 	}
 	var platform *pb.Platform
-	if opt.ImageOpt != nil && opt.ImageOpt.Platform != nil {
-		p := opt.ImageOpt.Platform
-		platform = &pb.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
+	if opt.ImageOpt != nil {
+		platform = platformOf(opt.ImageOpt.Platform)
 	}
 	img, err := g.env.Image(ctx, name, platform, g.env.Pull)
 	if err != nil {
 		return nil, err
 	}
-	config, err := g.env.Images.Library().ImageBigData(img.ID, "sha256:"+img.ID)
+	config, err := g.config(img)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the configuration of %s: %w", name, err)
+		return nil, err
 	}
 	return &sourceresolver.MetaResponse{Op: op, Image: &sourceresolver.ResolveImageResponse{Digest: digest.Digest(g.env.Pin(img)), Config: config}}, nil
 }
 
+// config is an image's configuration as it was made.
+func (g *gateway) config(img *image.Image) ([]byte, error) {
+	data, err := g.env.Images.Library().ImageBigData(img.ID, "sha256:"+img.ID)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration of image %s: %w", img.ID[:12], err)
+	}
+	return data, nil
+}
+
+// platformOf is a platform as operations have it; nil stays nil.
+func platformOf(p *ocispecs.Platform) *pb.Platform {
+	if p == nil {
+		return nil
+	}
+	return &pb.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
+}
+
 // ResolveImageConfig is the older question for the same.
 func (g *gateway) ResolveImageConfig(ctx context.Context, name string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
-	if opt.OCILayoutOpt != nil {
-		return "", "", nil, errors.New("cannot build from an OCI layout: this version reads images of the store and of registries; `skiff pull oci:DIR` brings it there")
+	if o := opt.OCILayoutOpt; o != nil {
+		img, err := g.env.Layout(ctx, o.Store.StoreID, platformOf(o.Platform))
+		if err != nil {
+			return "", "", nil, err
+		}
+		config, err := g.config(img)
+		return name, digest.Digest(g.env.Pin(img)), config, err
 	}
 	res, err := g.ResolveSourceMetadata(ctx, &pb.SourceOp{Identifier: "docker-image://" + name}, opt)
 	if err != nil {

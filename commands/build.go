@@ -32,7 +32,7 @@ func buildCommand(cmd *cli.Command) {
 		}
 		o, err := buildOptions(c)
 		if err != nil {
-			return err
+			return misused{err}
 		}
 		for _, d := range list {
 			o.Rewrite = o.Rewrite || d.rewrite

@@ -167,8 +167,12 @@ func (x *contexts) named(name, value string) error {
 		x.o.Frontend["context:"+name] = value
 		return nil
 	}
-	if strings.HasPrefix(value, "oci-layout://") {
-		return errors.New("OCI layouts are not read in this version: `skiff pull oci:DIR` and docker-image:// do it")
+	if layout, ok := strings.CutPrefix(value, "oci-layout://"); ok {
+		if x.o.Layouts == nil {
+			x.o.Layouts = map[string]string{}
+		}
+		x.o.Layouts[name] = layout
+		return nil
 	}
 	st, err := os.Stat(value)
 	if err != nil {

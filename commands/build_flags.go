@@ -25,27 +25,27 @@ func buildFlags() []cli.Flag {
 		option{"annotation", "", "list", "Not supported: the store's images have no annotations", ""},
 		option{"attest", "", "list", "Not supported", ""},
 		option{"build-arg", "", "list", "Set build-time variables", ""},
-		option{"build-context", "", "list", "Additional build contexts, NAME=PATH|URL|docker-image://IMAGE", ""},
+		option{"build-context", "", "list", "Additional build contexts, NAME=PATH|URL|docker-image://IMAGE|oci-layout://DIR[:TAG][@DIGEST]", ""},
 		option{"builder", "", "string", "Accepted for compatibility: there is one builder", ""},
 		option{"cache-from", "", "list", "Not supported: what was built here is found anyway", ""},
 		option{"cache-to", "", "list", "Not supported", ""},
 		option{"call", "", "string", "What to do: build, check, outline, targets", "build"},
-		option{"cgroup-parent", "", "string", "Not supported", ""},
+		option{"cgroup-parent", "", "string", "Control group that those of RUN are made in", ""},
 		option{"check", "", "", "Shorthand for --call=check", ""},
 		option{"compress", "", "", "Accepted for compatibility: the context is read where it is", ""},
-		option{"cpu-period", "", "string", "Not supported", ""},
-		option{"cpu-quota", "", "string", "Not supported", ""},
-		option{"cpu-shares", "c", "string", "Not supported", ""},
-		option{"cpuset-cpus", "", "string", "Not supported", ""},
-		option{"cpuset-mems", "", "string", "Not supported", ""},
+		option{"cpu-period", "", "decimal", "Limit the CPU CFS period of RUN (microseconds)", ""},
+		option{"cpu-quota", "", "decimal", "Limit the CPU CFS quota of RUN (microseconds)", ""},
+		option{"cpu-shares", "c", "decimal", "CPU shares of RUN (relative weight)", ""},
+		option{"cpuset-cpus", "", "string", "CPUs that RUN may use (0-3, 0,1)", ""},
+		option{"cpuset-mems", "", "string", "Memory nodes that RUN may use (0-3, 0,1)", ""},
 		option{"file", "f", "string", "Name of the Dockerfile (default PATH/Dockerfile, then PATH/Containerfile)", ""},
 		option{"force-rm", "", "", "Accepted for compatibility: nothing is ever left", ""},
 		option{"iidfile", "", "string", "Write the image ID to a file", ""},
 		option{"isolation", "", "string", "Accepted for compatibility: default is the one there is", ""},
 		option{"label", "", "list", "Set metadata for an image", ""},
 		option{"load", "", "", "Accepted for compatibility: the image goes to the store", ""},
-		option{"memory", "m", "string", "Not supported", ""},
-		option{"memory-swap", "", "string", "Not supported", ""},
+		option{"memory", "m", "bytes", "Memory limit of each RUN", ""},
+		option{"memory-swap", "", "bytes", "Memory and swap together, -1 for unlimited swap", ""},
 		option{"metadata-file", "", "string", "Write build result metadata to a file", ""},
 		option{"network", "", "string", "Set the networking mode of RUN: default (the bridge), host, none, or a network", "default"},
 		option{"no-cache", "", "", "Do not use cache when building the image", ""},
@@ -58,7 +58,7 @@ func buildFlags() []cli.Flag {
 		option{"pull", "", "", "Always attempt to pull all referenced images", ""},
 		option{"push", "", "", "Shorthand for --output=type=registry", ""},
 		option{"quiet", "q", "", "Suppress the build output and print image ID on success", ""},
-		option{"resource", "", "list", "Not supported", ""},
+		option{"resource", "", "list", "Limits of each RUN: memory=SIZE, cpu-quota=N, cpuset-cpus=LIST, ...", ""},
 		option{"rm", "", "", "Accepted for compatibility: nothing is ever left", "true"},
 		option{"sbom", "", "string", "Only false: no bill of materials is written", ""},
 		option{"secret", "", "list", "Secret to expose to the build (id=NAME[,src=FILE|,env=NAME])", ""},
@@ -74,21 +74,11 @@ func buildFlags() []cli.Flag {
 
 // buildRefused are the flags that do nothing here, with the reason.
 func buildRefused() [][2]string {
-	const limits = "this version sets no limits on RUN"
 	return [][2]string{
 		{"annotation", "images of the store are in Docker's format, which has no annotations; use --label"},
 		{"attest", "attestations are not written in this version"},
 		{"cache-from", "what was built on this machine is found without it; caches of registries are not read in this version"},
 		{"cache-to", "caches are not exported in this version"},
-		{"cgroup-parent", limits},
-		{"cpu-period", limits},
-		{"cpu-quota", limits},
-		{"cpu-shares", limits},
-		{"cpuset-cpus", limits},
-		{"cpuset-mems", limits},
-		{"memory", limits},
-		{"memory-swap", limits},
-		{"resource", limits},
 		{"policy", "build policies are not read in this version"},
 		{"squash", "layers are not merged in this version; a last stage of its own, with COPY --from, has the same effect"},
 		{"security-opt", "RUN always has the default seccomp profile; --allow security.insecure with RUN --security=insecure has none"},
@@ -121,6 +111,13 @@ func checkBuildFlags(c *cli.Context) error {
 	}
 	return nil
 }
+
+// misused is an error in the value of a flag.
+type misused struct{ error }
+
+// ExitCode is that of every misused flag; Unwrap gives the reason.
+func (misused) ExitCode() int   { return exitOurs }
+func (m misused) Unwrap() error { return m.error }
 
 // buildOptions turns flags into a build.
 func buildOptions(c *cli.Context) (o build.Options, err error) {
@@ -201,7 +198,17 @@ func sandboxOptions(c *cli.Context, o *build.Options) error {
 		o.Frontend["shm-size"] = strconv.FormatInt(n, 10)
 	}
 	if list := listOf(c, "ulimit"); len(list) > 0 {
+		for _, u := range list {
+			if _, err := config.ParseUlimit(u); err != nil {
+				return fmt.Errorf("cannot use --ulimit %s: %w", u, err)
+			}
+		}
 		o.Frontend["ulimit"] = strings.Join(list, ",")
+	}
+	o.CgroupParent = c.String("cgroup-parent")
+	var err error
+	if o.Limits, err = buildLimits(c); err != nil {
+		return err
 	}
 	for _, a := range listOf(c, "allow") {
 		switch a {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	gateway "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/solver"
 	"github.com/moby/buildkit/solver/pb"
 	"golang.org/x/sys/unix"
@@ -19,6 +20,7 @@ import (
 	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/build/snap"
 	"github.com/skiff-containers/skiff/netns"
+	"github.com/skiff-containers/skiff/run/cgroup"
 	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/seccomp"
@@ -180,6 +182,11 @@ func (o *execOp) run(ctx context.Context, m *mounts) (int, error) {
 			return 0, err
 		}
 	}
+	group, err := cgroup.Create("build-"+identity.NewID(), o.env.CgroupParent, o.env.Limits)
+	if err != nil {
+		return 0, err
+	}
+	defer group.Delete() //nolint:errcheck // an empty group that stays is the next user's; the command's result is what counts
 	out, err := newOutput(ctx)
 	if err != nil {
 		return 0, err
@@ -191,8 +198,14 @@ func (o *execOp) run(ctx context.Context, m *mounts) (int, error) {
 	if net != nil {
 		bundle.Meanwhile = net.plug
 	}
+	if group != nil {
+		bundle.Cgroup, bundle.CgroupFD = group.Dirs, group.FD
+	}
 	code, err := o.execute(ctx, bundle)
 	out.close()
+	if err == nil && code == 128+int(unix.SIGKILL) && group.OOMKilled() {
+		return 0, fmt.Errorf("process %q was ended by the kernel: it needed more memory than --memory allows", words(o.op.Meta.Args))
+	}
 	return code, err
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/build/snap"
 	"github.com/skiff-containers/skiff/pull"
+	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/storage"
 	"github.com/skiff-containers/skiff/storage/image"
 )
@@ -44,8 +45,9 @@ type Env struct {
 	Switch  Switch
 	// Insecure allows --security=insecure and HostNetwork --network=host.
 	Insecure, HostNetwork bool
-	// CgroupParent is where commands are put; "" is the engine's own place.
+	// CgroupParent is the control group that commands get theirs in; "" chooses. Limits are those of each command.
 	CgroupParent string
+	Limits       config.Limits
 	// Memory keeps the digests of files.
 	Memory files.Remember
 	// Warn tells the user something about the build.
@@ -54,6 +56,7 @@ type Env struct {
 	pulling sync.Mutex
 	pulled  map[string]*image.Image
 	pinned  map[string]*image.Image // by digest
+	layouts map[string]*layout      // by the name that the frontend has for it
 	gotten  sync.Map                // of downloads and clones, by their description
 }
 

@@ -33,6 +33,12 @@ func (o *sourceOp) CacheMap(ctx context.Context, _ solver.JobContext, _ int) (*s
 			return nil, false, err
 		}
 		key = img.ID
+	case "oci-layout":
+		img, err := o.env.Layout(ctx, o.op.Attrs[pb.AttrOCILayoutStoreID], o.platform)
+		if err != nil {
+			return nil, false, err
+		}
+		scheme, key = "docker-image", img.ID
 	case "local":
 		key = []any{o.env.Nonce, rest, o.op.Attrs}
 	case "http", "https":
@@ -48,7 +54,7 @@ func (o *sourceOp) CacheMap(ctx context.Context, _ solver.JobContext, _ int) (*s
 		}
 		key = []any{got.commit, got.subdir, o.op.Attrs[pb.AttrKeepGitDir]}
 	default:
-		return nil, false, fmt.Errorf("cannot build from %s: this version reads images, directories, http(s) and git", o.op.Identifier)
+		return nil, false, fmt.Errorf("cannot build from %s: there are images, directories, OCI layouts, http(s) and git", o.op.Identifier)
 	}
 	m, err := o.cacheMap("skiff.source."+scheme+".v1", key, nil)
 	return m, true, err
@@ -62,6 +68,12 @@ func (o *sourceOp) Exec(ctx context.Context, _ solver.JobContext, _ []solver.Res
 	switch scheme {
 	case "docker-image":
 		img, imgErr := o.env.Image(ctx, rest, o.platform, o.env.Pull)
+		if imgErr != nil {
+			return nil, imgErr
+		}
+		r = &Ref{Key: "image-" + img.ID, Tree: o.env.Snap.Image(img)}
+	case "oci-layout":
+		img, imgErr := o.env.Layout(ctx, o.op.Attrs[pb.AttrOCILayoutStoreID], o.platform)
 		if imgErr != nil {
 			return nil, imgErr
 		}
@@ -96,10 +108,7 @@ func (o *sourceOp) local(name string) (*Ref, error) {
 
 // Image finds an image here, or pulls it.
 func (e *Env) Image(ctx context.Context, name string, p *pb.Platform, always bool) (*image.Image, error) {
-	platform := pull.Platform{}
-	if p != nil {
-		platform = pull.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
-	}
+	platform := platformOf(p)
 	e.pulling.Lock()
 	defer e.pulling.Unlock()
 	if _, sum, ok := strings.Cut(name, "@"); ok && e.pinned[sum] != nil {
