@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -58,13 +59,33 @@ func startDetached(ctx context.Context, h *run.Host, t run.Container) error {
 	}
 	session, err := h.Start(ctx, t.Container, nil)
 	if err != nil {
-		if now, findErr := h.Find(ctx, t.ID); findErr == nil && running(now) {
-			return nil // somebody else was faster
-		}
-		return err
+		return startedByOther(ctx, h, t, err)
 	}
 	return session.Close()
 }
+
+// startedByOther is nil when somebody else was faster in starting a container; err was the answer to us. One who is just at it is waited for.
+func startedByOther(ctx context.Context, h *run.Host, t run.Container, err error) error {
+	for began := time.Now(); time.Since(began) < startPatience; {
+		now, findErr := h.Find(ctx, t.ID)
+		if findErr == nil && running(now) {
+			return nil
+		}
+		alive, aliveErr := h.Records.Alive(t.ID)
+		if findErr != nil || aliveErr != nil || !alive {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return err
+}
+
+// startPatience is how long somebody else's start is waited for.
+const startPatience = 10 * time.Second
 
 // conversationFor is how a foreground verb talks to a container as it was created; the flags override.
 func conversationFor(c *cli.Context, t run.Container) conversation {
