@@ -50,8 +50,8 @@ func TestLayouts(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.where, func(t *testing.T) {
-			dir, tag, sum := splitLayout(filepath.Join(dir, tt.where))
-			index, _, err := findInLayout(dir, tag, sum)
+			at, tag, sum := splitLayout(filepath.Join(dir, tt.where))
+			index, _, err := findInLayout(at, tag, sum)
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Fatalf("got %v, want %q", err, tt.err)
