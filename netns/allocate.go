@@ -33,8 +33,13 @@ func (s *Store) link(network string, a netip.Addr) string {
 }
 
 // lockAddresses keeps others from giving and freeing addresses of the network meanwhile; ErrNotFound when the network has gone.
+// Of a network over another one those are its parent's.
 func (s *Store) lockAddresses(n *Network) (*disk.Lock, error) {
-	dir := s.addressDir(n.ID)
+	book, err := s.book(n)
+	if err != nil {
+		return nil, err
+	}
+	dir := s.addressDir(book.ID)
 	for {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("cannot lock the addresses of network %s: %w", n.Name, err)
@@ -47,9 +52,12 @@ func (s *Store) lockAddresses(n *Network) (*disk.Lock, error) {
 		if err != nil {
 			return nil, err
 		}
-		now, err := s.load(n.Name)
-		if err == nil && now.ID != n.ID {
-			err = fmt.Errorf("%w: %s", ErrNotFound, n.Name) // another one has the name now
+		err = s.still(n)
+		if err != nil && book != n && s.still(book) == nil {
+			return nil, errors.Join(err, lock.Unlock()) // its parent goes on
+		}
+		if err == nil && book != n {
+			err = s.still(book)
 		}
 		if err != nil {
 			return nil, errors.Join(err, lock.Unlock(), os.RemoveAll(dir))
@@ -65,6 +73,15 @@ func (s *Store) lockAddresses(n *Network) (*disk.Lock, error) {
 	}
 }
 
+// still says ErrNotFound when the network has gone.
+func (s *Store) still(n *Network) error {
+	now, err := s.load(n.Name)
+	if err == nil && now.ID != n.ID {
+		err = fmt.Errorf("%w: %s", ErrNotFound, n.Name) // another one has the name now
+	}
+	return err
+}
+
 // Attach gives a container a place in a network: e.Container, e.Name and e.Alive must be set; IPv4, IPv6 and MAC are kept when they are and chosen when they are not.
 // The caller holds the lock e.Alive; when it dies the place is free. A container that had a place on the network loses it for the new one.
 // ErrAddressInUse, ErrOutside, ErrFull and ErrNotFound can be asked for.
@@ -77,8 +94,15 @@ func (s *Store) Attach(n *Network, e Endpoint) (*Endpoint, error) {
 		return nil, err
 	}
 	defer lock.Unlock()
-	e.Version, e.ID, e.Network, e.Created = Version, newID(), n.ID, time.Now().UTC()
-	if err := s.attach(n, &e); err != nil {
+	book, err := s.book(n)
+	if err != nil {
+		return nil, err
+	}
+	e.Version, e.ID, e.Network, e.Created = Version, newID(), book.ID, time.Now().UTC()
+	if book != n {
+		e.Via = n.ID
+	}
+	if err := s.attach(book, &e); err != nil {
 		return nil, fmt.Errorf("cannot connect to network %s: %w", n.Name, err)
 	}
 	return &e, nil
@@ -300,7 +324,19 @@ func (s *Store) Detach(n *Network, container string) error {
 		return err
 	}
 	defer lock.Unlock()
-	return s.detach(n.ID, container)
+	e, err := s.Endpoint(n, container)
+	if err == nil && e == nil && n.OverBridge() {
+		return nil // it is on the parent, or not at all
+	}
+	return s.detach(bookID(n), container)
+}
+
+// bookID is the id of the network whose addresses n's containers get.
+func bookID(n *Network) string {
+	if n.OverBridge() {
+		return n.ParentID
+	}
+	return n.ID
 }
 
 // detach removes the endpoint before its links: a link without its endpoint's word counts for nothing.
@@ -335,7 +371,7 @@ func (s *Store) Update(n *Network, container string, change func(*Endpoint)) err
 		return err
 	}
 	defer lock.Unlock()
-	file := s.endpointFile(n.ID, container)
+	file := s.endpointFile(bookID(n), container)
 	e, err := s.load1(file)
 	if err != nil {
 		return fmt.Errorf("cannot change the place of container %s on network %s: %w", container[:min(12, len(container))], n.Name, err)
@@ -358,6 +394,7 @@ func (s *Store) NetworksOf(container string) ([]Network, error) {
 	}
 	var on []Network
 	for _, n := range all {
+		// On the bridge network, too, that the container is on by way of another one: it has its names and addresses there.
 		if _, err := os.Stat(s.endpointFile(n.ID, container)); err == nil {
 			on = append(on, *n)
 		}
@@ -365,11 +402,11 @@ func (s *Store) NetworksOf(container string) ([]Network, error) {
 	return on, nil
 }
 
-// Endpoints are the containers on a network that are alive, by name. It takes no lock.
+// Endpoints are the containers on a network that are alive, by name; those on networks over it are among them. It takes no lock.
 func (s *Store) Endpoints(n *Network) ([]*Endpoint, error) { return s.endpoints(n) }
 
 func (s *Store) endpoints(n *Network) ([]*Endpoint, error) {
-	entries, err := os.ReadDir(s.addressDir(n.ID))
+	entries, err := os.ReadDir(s.addressDir(bookID(n)))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -381,12 +418,15 @@ func (s *Store) endpoints(n *Network) ([]*Endpoint, error) {
 		if !strings.HasSuffix(f.Name(), suffix) || strings.HasPrefix(f.Name(), ".") {
 			continue
 		}
-		e, err := s.load1(filepath.Join(s.addressDir(n.ID), f.Name()))
+		e, err := s.load1(filepath.Join(s.addressDir(bookID(n)), f.Name()))
 		if errors.Is(err, os.ErrNotExist) {
 			continue // detached meanwhile
 		}
 		if err != nil {
 			return nil, err
+		}
+		if n.OverBridge() && e.Via != n.ID {
+			continue
 		}
 		if alive, err := disk.Locked(e.Alive); err == nil && !alive {
 			continue
@@ -399,8 +439,8 @@ func (s *Store) endpoints(n *Network) ([]*Endpoint, error) {
 
 // Endpoint is a container's place in a network, nil when it has none or is not alive.
 func (s *Store) Endpoint(n *Network, container string) (*Endpoint, error) {
-	e, err := s.load1(s.endpointFile(n.ID, container))
-	if errors.Is(err, os.ErrNotExist) {
+	e, err := s.load1(s.endpointFile(bookID(n), container))
+	if errors.Is(err, os.ErrNotExist) || err == nil && n.OverBridge() && e.Via != n.ID {
 		return nil, nil
 	}
 	if err != nil {

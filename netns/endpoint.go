@@ -14,7 +14,7 @@ const HostGateway = "198.18.255.1"
 type Endpoint struct {
 	Version   int       `json:"version"`
 	ID        string    `json:"id"`        // 64 hex digits
-	Network   string    `json:"network"`   // the network's id
+	Network   string    `json:"network"`   // the network's id; of one that is over a bridge network, that one's
 	Container string    `json:"container"` // the container's id
 	Created   time.Time `json:"created"`
 	// Name is the container's name when it was attached, Aliases what it is called besides on this network alone.
@@ -32,6 +32,8 @@ type Endpoint struct {
 	Pid int `json:"pid,omitzero"`
 	// Alive is the file whose lock the container's monitor holds for as long as it lives.
 	Alive string `json:"alive"`
+	// Via is the id of the macvlan network over Network that the container is on; "" when it is on Network itself.
+	Via string `json:"via,omitzero"`
 }
 
 // Names are all the names that the endpoint answers to on its network: the container's, its short id and the aliases.

@@ -48,6 +48,8 @@ type Network struct {
 	Attachable bool              `json:"attachable,omitzero"` // kept for inspect: every network here is
 	Options    map[string]string `json:"options,omitzero"`    // of the driver, checked by Create
 	Labels     map[string]string `json:"labels,omitzero"`
+	// ParentID is the id of the bridge network that a macvlan network is over; "" when its parent is an interface.
+	ParentID string `json:"parent_id,omitzero"`
 }
 
 // Subnet is one range of addresses of a network.
@@ -139,6 +141,8 @@ const (
 	optionMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
 	optionBinding    = "com.docker.network.bridge.host_binding_ipv4"
 	optionPrefix     = "com.docker.network.container_iface_prefix"
+	optionParent     = "parent"       // macvlan's: what is below
+	optionMode       = "macvlan_mode" // macvlan's
 )
 
 // MTU is what the network's interfaces have, 0 when the user did not say.

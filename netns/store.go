@@ -20,14 +20,16 @@ import (
 
 // Store is one user's networks and the addresses in use on them.
 type Store struct {
-	dir   string        // <data>/networks: <name>.json, and the lock
-	run   string        // <runtime>/net: one directory for each network
-	hosts func() Routes // what the host's routes and resolvers take; asked when a subnet is chosen
+	dir   string                     // <data>/networks: <name>.json, and the lock
+	run   string                     // <runtime>/net: one directory for each network
+	hosts func() Routes              // what the host's routes and resolvers take; asked when a subnet is chosen
+	root  bool                       // the host's interfaces are the user's
+	links func(file string) []string // reads the interfaces of a namespace
 }
 
 // Open names the store under a data directory and a runtime directory (record.Store's Data and Run). Nothing is made until a network is.
 func Open(data, runtime string) *Store {
-	return &Store{dir: filepath.Join(data, "networks"), run: filepath.Join(runtime, "net"), hosts: HostRoutes}
+	return &Store{dir: filepath.Join(data, "networks"), run: filepath.Join(runtime, "net"), hosts: HostRoutes, root: os.Geteuid() == 0, links: interfacesOf}
 }
 
 const suffix = ".json"
@@ -62,6 +64,9 @@ func (s *Store) Create(n Network) (made *Network, err error) {
 	if err := checkDriver(&n); err != nil {
 		return nil, err
 	}
+	if err := s.checkParent(&n); err != nil {
+		return nil, err
+	}
 	lock, err := s.lock()
 	if err != nil {
 		return nil, err
@@ -75,7 +80,11 @@ func (s *Store) Create(n Network) (made *Network, err error) {
 		return nil, fmt.Errorf("%w; remove it first, or choose another name", ErrExists)
 	}
 	s.sweep()
-	if err := s.plan(&n, others); err != nil {
+	if n.OverBridge() {
+		if !slices.ContainsFunc(others, func(o *Network) bool { return o.ID == n.ParentID }) {
+			return nil, fmt.Errorf("%w: %s", ErrNotFound, n.Parent()) // it was removed meanwhile
+		}
+	} else if err := s.plan(&n, others); err != nil {
 		return nil, err
 	}
 	n.Version, n.Created = Version, time.Now().UTC()
@@ -89,7 +98,7 @@ func (s *Store) Create(n Network) (made *Network, err error) {
 
 // write puts a network's file where nobody has one.
 func (s *Store) write(n *Network) error {
-	data, err := json.Marshal(n)
+	data, err := json.Marshal(n.bare())
 	if err != nil {
 		return err
 	}
@@ -194,6 +203,11 @@ func (s *Store) load(name string) (*Network, error) {
 	if n.Version > Version {
 		return nil, fmt.Errorf("cannot read network %s: it was made by a newer skiff (version %d)", name, n.Version)
 	}
+	if n.OverBridge() {
+		if p, err := s.load(n.Parent()); err == nil && p.ID == n.ParentID {
+			n.inherit(p)
+		}
+	}
 	return n, nil
 }
 
@@ -239,11 +253,25 @@ func (s *Store) Remove(nameOrID string) (name string, err error) {
 	if Predefined(n.Name) {
 		return "", fmt.Errorf("cannot remove network %s: %w", n.Name, ErrPredefined)
 	}
-	lock, err := s.lockAddresses(n)
+	names, err := s.lock() // against networks that are being made over this one
 	if err != nil {
 		return "", err
 	}
-	defer lock.Unlock()
+	defer names.Unlock()
+	lock, err := s.lockAddresses(n)
+	switch {
+	case err == nil:
+		defer lock.Unlock()
+	case !n.OverBridge() || !errors.Is(err, ErrNotFound): // nobody comes to a network whose parent has gone
+		return "", err
+	}
+	over, err := s.over(n)
+	if err != nil {
+		return "", fmt.Errorf("cannot remove network %s: %w", n.Name, err)
+	}
+	if len(over) > 0 {
+		return "", fmt.Errorf("cannot remove network %s: %w: the networks %s are over it", n.Name, ErrInUse, strings.Join(over, ", "))
+	}
 	users, err := s.endpoints(n)
 	if err != nil {
 		return "", fmt.Errorf("cannot remove network %s: %w", n.Name, err)

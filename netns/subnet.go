@@ -174,15 +174,15 @@ func checkDriver(n *Network) error {
 			optionBinding: func(v string) error { _, err := netip.ParseAddr(v); return err },
 		}
 	case DriverMacvlan:
-		return fmt.Errorf("the driver macvlan is not part of this version: it needs an interface of the host's, which only root can give away; bridge networks have addresses of their own, and --network pasta has the host's")
+		known = map[string]func(string) error{optionMTU: checkMTU, optionPrefix: checkPrefix, optionParent: checkParentName, optionMode: checkMode}
 	case DriverHost, DriverNull, None:
 		return fmt.Errorf("%w: there is one network with the driver %s, which is always there", ErrPredefined, n.Driver)
 	case "pasta", "slirp4netns":
-		return fmt.Errorf("%s needs no network to be made: run a container with --network %s", n.Driver, n.Driver)
+		return fmt.Errorf("%s has no networks that are made: it is a container's own, `skiff run --network %s`", n.Driver, n.Driver)
 	case "overlay", "ipvlan":
-		return fmt.Errorf("the driver %s is not part of this version; there is bridge", n.Driver)
+		return fmt.Errorf("the driver %s is not part of this version; there are bridge and macvlan", n.Driver)
 	default:
-		return fmt.Errorf("there is no driver %q; there is bridge", n.Driver)
+		return fmt.Errorf("there is no driver %q; there are bridge and macvlan", n.Driver)
 	}
 	options := map[string]string{}
 	for k, v := range n.Options {
