@@ -268,7 +268,7 @@ func rewire(c *cli.Context, change func(h *run.Host, t *record.Container, n *net
 	if err != nil {
 		return err
 	}
-	if n.Driver != netns.DriverBridge {
+	if n.Driver != netns.DriverBridge && n.Driver != netns.DriverMacvlan {
 		return fmt.Errorf("cannot %s: network %s has no containers to %s (its driver is %s)", action, n.Name, action, n.Driver)
 	}
 	t, err := h.Find(c.Context, c.Args().Get(1))

@@ -31,6 +31,14 @@ func (n *Network) OverBridge() bool { return n.ParentID != "" }
 // Over says that the network's interfaces are macvlans of an interface that the switch has.
 func (n *Network) Over() bool { return n.Driver == DriverMacvlan && n.ParentID == "" }
 
+// Apart says that a container can be on both networks: not when they have one book of addresses, in which it has one place.
+func (n *Network) Apart(o *Network) error {
+	if bookID(n) == bookID(o) {
+		return fmt.Errorf("it cannot be on the networks %s and %s at once, of which one is over the other or both are over a third", n.Name, o.Name)
+	}
+	return nil
+}
+
 // Mode is macvlan's.
 func (n *Network) Mode() string {
 	if m := n.Options[optionMode]; m != "" {
@@ -91,9 +99,9 @@ func (s *Store) checkParent(n *Network) error {
 	case s.root:
 		return nil
 	}
-	how := "an administrator can give it to skiff while a container on a bridge network runs, with `sudo ip link set " + name + " netns`"
+	how := "while a container on a bridge network runs, an administrator can give it to skiff (this says how then)"
 	if pid != 0 {
-		how = fmt.Sprintf("an administrator can give it to skiff, whole and until its last container ends: `sudo ip link set %s netns %d`", name, tid)
+		how = fmt.Sprintf("an administrator can give it to skiff, as a whole and until its last container ends: `sudo ip link set %s netns %d`", name, tid)
 	}
 	return &Refusal{fmt.Sprintf("%s is an interface of the host, which only root may attach containers to (run skiff as root)", name), how + "; " + alternatives}
 }

@@ -65,7 +65,7 @@ func TestParents(t *testing.T) {
 		{"internal", with(over("parent=mine"), func(n *Network) { n.Internal = true }), false, false, "--internal", ""},
 		{"a network of the host", over("parent=host"), false, false, "no bridge network", ""},
 		{"nothing of that name", over("parent=nosuch"), false, false, "no bridge network nosuch", ""},
-		{"the host's", over("parent=eth0"), false, false, "only root", "ip link set eth0 netns`"},
+		{"the host's", over("parent=eth0"), false, false, "only root", "while a container"},
 		{"the host's, with a switch", over("parent=eth0"), false, true, "only root", "ip link set eth0 netns 78`"},
 		{"the host's, as root", over("parent=eth0"), true, false, "", ""},
 		{"the switch's", over("parent=moved0"), false, true, "", ""},

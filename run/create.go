@@ -139,14 +139,21 @@ func (h *Host) checkNetworks(c config.Config) error {
 		return nil
 	}
 	networks := netns.Open(h.Records.Data, h.Records.Run)
+	var on []*netns.Network
 	for _, p := range c.Places {
 		n, err := networks.Find(p.Network)
 		if err != nil {
 			return err
 		}
-		if n.Driver != netns.DriverBridge {
+		if n.Driver != netns.DriverBridge && n.Driver != netns.DriverMacvlan {
 			return fmt.Errorf("cannot connect to network %s: its driver is %s", p.Network, n.Driver)
 		}
+		for _, o := range on {
+			if err := o.Apart(n); err != nil {
+				return err
+			}
+		}
+		on = append(on, n)
 	}
 	return nil
 }

@@ -91,7 +91,7 @@ func (h *hub) makeBridge(n netns.Network) (*bridge, error) {
 	}
 	b.index = l.Attrs().Index
 	for _, s := range n.Subnets {
-		if err := h.space.address(link, l, netip.PrefixFrom(s.Gateway, s.Prefix.Bits())); err != nil {
+		if err := address(link, l, netip.PrefixFrom(s.Gateway, s.Prefix.Bits())); err != nil {
 			return nil, fmt.Errorf("cannot give it the address %s: %w", s.Gateway, err)
 		}
 	}
@@ -116,7 +116,7 @@ func gatewayMAC(n netns.Network) net.HardwareAddr {
 
 // cable is a veth pair from a bridge to a container.
 type cable struct {
-	bridge *bridge
+	bridge *bridge // nil on a macvlan network over an interface
 	place  plug.Place
 	port   string // our end's name
 	index  int    // of our end
@@ -129,56 +129,75 @@ func (h *hub) plugIn(b *bridge, p plug.Place, container *os.File) (*cable, error
 		return nil, err
 	}
 	defer inside.Close()
-	name := p.Endpoint.Iface
-	hardware, err := net.ParseMAC(p.Endpoint.MAC)
-	if err != nil {
+	if err := removeOld(inside, p.Endpoint.Iface); err != nil {
 		return nil, err
-	}
-	if old, err := inside.LinkByName(name); err == nil && old.Type() == "veth" {
-		if err := inside.LinkDel(old); err != nil { // of a switch that was killed
-			return nil, fmt.Errorf("cannot replace %s: %w", name, err)
-		}
 	}
 	h.exhume(p.Endpoint.IPv4, p.Endpoint.IPv6)
 	b.names.use(p.Endpoint.IPv4, p.DNS)
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.MasterIndex = "v"+p.Endpoint.ID[:13], b.mtu, b.index
-	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: name, PeerHardwareAddr: hardware, PeerNamespace: netlink.NsFd(container.Fd())}
-	if err := h.space.link.LinkAdd(pair); err != nil {
-		return nil, fmt.Errorf("cannot make the cable: %w", err)
+	port := "v" + p.Endpoint.ID[:13]
+	if p.Network.OverBridge() {
+		err = h.makeStalk(b, p, port, container)
+	} else {
+		err = h.makePair(b, p, port, container)
 	}
-	l, err := h.space.link.LinkByName(attrs.Name)
+	if err != nil {
+		return nil, err
+	}
+	l, err := h.space.link.LinkByName(port)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the cable: %w", err)
 	}
-	c := &cable{bridge: b, place: p, port: attrs.Name, index: l.Attrs().Index}
-	if err := h.dress(l, b, p, inside); err != nil {
+	c := &cable{bridge: b, place: p, port: port, index: l.Attrs().Index}
+	if err := h.dressPort(l, b, p); err != nil {
+		return nil, errors.Join(err, h.space.link.LinkDel(l))
+	}
+	if err := dress(&b.network, p, inside); err != nil {
 		return nil, errors.Join(err, h.space.link.LinkDel(l))
 	}
 	return c, nil
 }
 
-// dress configures both ends of a pair.
-func (h *hub) dress(l netlink.Link, b *bridge, p plug.Place, inside *netlink.Handle) error {
-	e := p.Endpoint
-	if b.network.Isolated() {
+// makePair makes a cable from the bridge into a container.
+func (h *hub) makePair(b *bridge, p plug.Place, port string, container *os.File) error {
+	hardware, err := net.ParseMAC(p.Endpoint.MAC)
+	if err != nil {
+		return err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.MasterIndex = port, b.mtu, b.index
+	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: p.Endpoint.Iface, PeerHardwareAddr: hardware, PeerNamespace: netlink.NsFd(container.Fd())}
+	if err := h.space.link.LinkAdd(pair); err != nil {
+		return fmt.Errorf("cannot make the cable: %w", err)
+	}
+	return nil
+}
+
+// dressPort configures the bridge's end of a cable.
+func (h *hub) dressPort(l netlink.Link, b *bridge, p plug.Place) error {
+	if b.network.Isolated() || p.Network.Mode() == netns.ModePrivate {
 		if err := h.space.link.LinkSetIsolated(l, true); err != nil {
 			return fmt.Errorf("cannot isolate the container from its neighbours: %w", err)
 		}
 	}
-	if err := h.space.guard(l.Attrs().Name, e); err != nil {
+	if err := h.space.guard(l.Attrs().Name, p.Endpoint); err != nil {
 		return err
 	}
 	if err := h.space.link.LinkSetUp(l); err != nil {
 		return fmt.Errorf("cannot bring up the cable: %w", err)
 	}
+	return nil
+}
+
+// dress configures the container's interface: its addresses are of the network n, which is p's own or its parent.
+func dress(n *netns.Network, p plug.Place, inside *netlink.Handle) error {
+	e := p.Endpoint
 	peer, err := inside.LinkByName(e.Iface)
 	if err != nil {
 		return fmt.Errorf("cannot find %s in the container: %w", e.Iface, err)
 	}
 	for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
-		if s, ok := b.network.SubnetOf(a); a.IsValid() && ok {
-			if err := h.space.address(inside, peer, netip.PrefixFrom(a, s.Prefix.Bits())); err != nil {
+		if s, ok := n.SubnetOf(a); a.IsValid() && ok {
+			if err := address(inside, peer, netip.PrefixFrom(a, s.Prefix.Bits())); err != nil {
 				return fmt.Errorf("cannot give the container the address %s: %w", a, err)
 			}
 		}
@@ -186,11 +205,11 @@ func (h *hub) dress(l netlink.Link, b *bridge, p plug.Place, inside *netlink.Han
 	if err := inside.LinkSetUp(peer); err != nil {
 		return fmt.Errorf("cannot bring up %s in the container: %w", e.Iface, err)
 	}
-	if !p.Default || b.network.Internal {
+	if !p.Default || n.Internal {
 		return nil
 	}
 	for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
-		s, ok := b.network.SubnetOf(a)
+		s, ok := n.SubnetOf(a)
 		if !a.IsValid() || !ok {
 			continue
 		}
@@ -203,7 +222,14 @@ func (h *hub) dress(l netlink.Link, b *bridge, p plug.Place, inside *netlink.Han
 }
 
 // unplug removes a cable. One whose container has gone went with it.
-func (h *hub) unplug(c *cable) {
+func (h *hub) unplug(c *cable, container *os.File) {
+	if c.bridge == nil {
+		if inside, err := handleIn(container); err == nil {
+			_ = removeOld(inside, c.place.Endpoint.Iface) // it goes with the container at the latest
+			inside.Close()
+		}
+		return
+	}
 	if l, err := h.space.link.LinkByIndex(c.index); err == nil {
 		h.space.unguard(c.port)
 		_ = h.space.link.LinkDel(l) // it may be going by itself

@@ -21,6 +21,7 @@ const (
 type grave struct {
 	container *os.File
 	guards    []string // bridge ports
+	stalks    []string // those of them whose other end is not in it
 	addresses []netip.Addr
 }
 
@@ -53,6 +54,9 @@ func (h *hub) bury() {
 	for _, g := range graves {
 		guards = append(guards, g.guards...)
 		g.container.Close()
+		for _, port := range g.stalks {
+			_ = h.space.fell(port) // a port more that nobody is on
+		}
 	}
 	h.space.unguard(guards...)
 }

@@ -49,7 +49,7 @@ func (g *guest) publish(p plug.Port) (*publication, error) {
 
 func (g *guest) publishAt(p plug.Port) (*publication, error) {
 	if !g.address(netip.IPv4Unspecified()).IsValid() {
-		return nil, errors.New("cannot publish ports: the container has no address")
+		return nil, &refused{"cannot publish ports: the container is on no bridge network", "on a macvlan network over an interface its ports are reached at its own address", nil}
 	}
 	out := &publication{port: p, open: map[net.Conn]struct{}{}}
 	at := net.JoinHostPort("", fmt.Sprint(p.Host))

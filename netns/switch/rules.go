@@ -47,9 +47,14 @@ func ifPrefix(key expr.MetaKey, prefix string) []expr.Any {
 
 // ifName matches one interface.
 func ifName(key expr.MetaKey, name string) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: ifData(name)}}
+}
+
+// ifData is an interface's name as the kernel compares it.
+func ifData(name string) []byte {
 	b := make([]byte, unix.IFNAMSIZ)
 	copy(b, name)
-	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: b}}
+	return b
 }
 
 func drop() expr.Any { return &expr.Verdict{Kind: expr.VerdictDrop} }
@@ -84,6 +89,12 @@ func writeRules(c *nftables.Conn) error {
 			&expr.Verdict{Kind: expr.VerdictAccept},
 		})
 	}
+	// From other interfaces (parents of macvlan networks) nothing is for us, nor for anybody behind us: what is for containers on them does not come this way.
+	foreign := []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}}
+	for _, own := range [][]byte{[]byte(bridgePrefix), []byte(internalPrefix), ifData(uplinkName), ifData("lo")} {
+		foreign = append(foreign, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: own})
+	}
+	add(arriving, foreign, []expr.Any{drop()})
 	// Networks do not reach each other, internal ones nothing. Between containers of one network the bridge forwards, not this.
 	for _, from := range []string{bridgePrefix, internalPrefix} {
 		for _, to := range []string{bridgePrefix, internalPrefix} {

@@ -104,13 +104,8 @@ func (g *guest) connect(places []plug.Place) error {
 		return errors.New("cannot connect: the container is not known")
 	}
 	for _, p := range places {
-		b, err := g.hub.enterBridge(p.Network)
+		c, err := g.cable(p)
 		if err != nil {
-			return err
-		}
-		c, err := g.hub.plugIn(b, p, g.container)
-		if err != nil {
-			g.hub.leaveBridge(b)
 			return fmt.Errorf("cannot connect to network %s: %w", p.Network.Name, err)
 		}
 		g.cables = append(g.cables, c)
@@ -118,11 +113,32 @@ func (g *guest) connect(places []plug.Place) error {
 	return nil
 }
 
+// cable makes one, as the network's driver has them.
+func (g *guest) cable(p plug.Place) (c *cable, err error) {
+	if p.Network.Over() {
+		return g.hub.plugOver(p, g.container)
+	}
+	n := &p.Network
+	if n.OverBridge() {
+		if n, err = g.hub.store.ParentOf(n); err != nil {
+			return nil, err
+		}
+	}
+	b, err := g.hub.enterBridge(*n)
+	if err != nil {
+		return nil, err
+	}
+	if c, err = g.hub.plugIn(b, p, g.container); err != nil {
+		g.hub.leaveBridge(b)
+	}
+	return c, err
+}
+
 func (g *guest) disconnect(network string) error {
 	for i, c := range g.cables {
-		if c.bridge.network.ID == network {
+		if c.place.Network.ID == network {
 			g.cables = append(g.cables[:i], g.cables[i+1:]...)
-			g.hub.unplug(c)
+			g.hub.unplug(c, g.container)
 			return nil
 		}
 	}
@@ -138,8 +154,14 @@ func (g *guest) leave() {
 	}
 	rest := grave{container: g.container}
 	for _, c := range g.cables {
-		rest.guards = append(rest.guards, c.port)
 		rest.addresses = append(rest.addresses, c.place.Endpoint.IPv4, c.place.Endpoint.IPv6)
+		if c.bridge == nil {
+			continue
+		}
+		rest.guards = append(rest.guards, c.port)
+		if c.place.Network.OverBridge() {
+			rest.stalks = append(rest.stalks, c.port)
+		}
 		c.bridge.names.use(c.place.Endpoint.IPv4, nil)
 		g.hub.leaveBridge(c.bridge)
 	}
@@ -150,6 +172,9 @@ func (g *guest) leave() {
 func (g *guest) address(like netip.Addr) netip.Addr {
 	var found netip.Addr
 	for _, c := range g.cables {
+		if c.bridge == nil {
+			continue // its network is none of ours
+		}
 		a := c.place.Endpoint.IPv4
 		if like.Is6() && !like.Is4In6() && c.place.Endpoint.IPv6.IsValid() {
 			a = c.place.Endpoint.IPv6

@@ -32,6 +32,7 @@ type space struct {
 	file *os.File
 	work chan func()
 	link *netlink.Handle
+	tid  int // of the thread
 	// inherited says that it was a switch's before, whose rules are in it.
 	inherited bool
 }
@@ -49,6 +50,7 @@ func newSpace(adopted *os.File) (*space, error) {
 		} else if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
 			s.file, err = os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
 		}
+		s.tid = unix.Gettid()
 		started <- err
 		if err != nil {
 			return
@@ -72,6 +74,7 @@ func newSpace(adopted *os.File) (*space, error) {
 		if l, err := s.link.LinkByName(uplinkName); err == nil {
 			_ = s.link.LinkDel(l) // it may be going by itself
 		}
+		s.dropStalks()
 		s.dropEmpty()
 	}
 	return s, nil
@@ -90,6 +93,23 @@ func (s *space) dropEmpty() {
 	for _, l := range links {
 		if l.Type() == "bridge" && !used[l.Attrs().Index] {
 			_ = s.link.LinkDel(l) // one that stays is in nobody's way but a network of the same subnet's
+		}
+	}
+}
+
+// dropStalks removes the cables of macvlan interfaces: whoever lives asks for another one.
+func (s *space) dropStalks() {
+	links, err := s.link.LinkList()
+	if err != nil {
+		return
+	}
+	there := map[string]bool{}
+	for _, l := range links {
+		there[l.Attrs().Name] = true
+	}
+	for _, l := range links {
+		if l.Attrs().MasterIndex != 0 && l.Type() == "veth" && there[stalk(l.Attrs().Name)] {
+			_ = s.link.LinkDel(l) // the new one has another name
 		}
 	}
 }
@@ -195,7 +215,7 @@ func (s *space) addUplink() error {
 		return fmt.Errorf(what, err)
 	}
 	for _, p := range []netip.Prefix{uplink.Local4, uplink.Local6} {
-		if err := s.address(s.link, up, p); err != nil && p.Addr().Is4() {
+		if err := address(s.link, up, p); err != nil && p.Addr().Is4() {
 			return fmt.Errorf(what, err)
 		}
 	}
@@ -239,7 +259,7 @@ func everything(like netip.Addr) *net.IPNet {
 }
 
 // address adds an address that is used at once (no duplicate address detection).
-func (s *space) address(h *netlink.Handle, l netlink.Link, p netip.Prefix) error {
+func address(h *netlink.Handle, l netlink.Link, p netip.Prefix) error {
 	size := 32
 	if p.Addr().Is6() {
 		size = 128

@@ -134,7 +134,7 @@ func open(args []string) (*hub, *stage.Listener, error) {
 	if err := h.setUp(); err != nil {
 		return nil, nil, err
 	}
-	if err := announce(dir); err != nil {
+	if err := h.announce(dir); err != nil {
 		return nil, nil, err
 	}
 	listener, err := stage.Listen(filepath.Join(dir, plug.Sock))
@@ -146,9 +146,12 @@ func open(args []string) (*hub, *stage.Listener, error) {
 }
 
 // announce makes the process findable as a member of the user namespace (run/userns).
-func announce(dir string) error {
+func (h *hub) announce(dir string) error {
 	ns, err := userns.Own()
 	if err != nil {
+		return err
+	}
+	if err := disk.WriteFile(netns.SpaceFile(filepath.Dir(dir)), fmt.Appendf(nil, `{"pid":%d,"tid":%d}`, os.Getpid(), h.space.tid), 0o600, disk.Volatile); err != nil {
 		return err
 	}
 	return disk.WriteFile(filepath.Join(dir, plug.Pid), fmt.Appendf(nil, `{"pid":%d,"userns":%d}`, os.Getpid(), ns), 0o600, disk.Volatile)

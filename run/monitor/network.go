@@ -312,6 +312,15 @@ func (m *monitor) joinNetwork(p config.Place) error {
 	for slices.ContainsFunc(n.request.Places, func(o plug.Place) bool { return strings.HasSuffix(o.Endpoint.Iface, strconv.Itoa(i)) }) {
 		i++
 	}
+	joined, err := n.store.Get(p.Network)
+	if err != nil {
+		return err
+	}
+	for _, there := range n.request.Places {
+		if err := there.Network.Apart(joined); err != nil {
+			return fmt.Errorf("cannot connect container %s: %w", m.record.Name, err)
+		}
+	}
 	place, err := m.take(n.store, p, i)
 	if err != nil {
 		return err
@@ -414,6 +423,9 @@ func recordPorts(s *record.Started, ports []plug.Port) {
 func (n *network) resolver() []string {
 	var first []string
 	for _, p := range n.request.Places {
+		if p.Network.Over() {
+			continue // not one of the switch's, which has a name server
+		}
 		sub, ok := p.Network.Subnet4()
 		if !ok {
 			sub, ok = p.Network.Subnet6()
@@ -426,6 +438,11 @@ func (n *network) resolver() []string {
 		}
 	}
 	return first
+}
+
+// served says that one of the networks is the switch's: it has a name server, and the host has an address.
+func (n *network) served() bool {
+	return n != nil && slices.ContainsFunc(n.request.Places, func(p plug.Place) bool { return !p.Network.Over() })
 }
 
 // hosts are the container's own lines of /etc/hosts.

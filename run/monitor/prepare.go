@@ -219,7 +219,9 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 		}
 		switch {
 		case n != nil:
-			hosts += n.hosts(full) + hostNames(c.AddHost)
+			if hosts += n.hosts(full); n.served() {
+				hosts += hostNames(c.AddHost)
+			}
 		case m.user != nil && m.user.name == config.Slirp:
 			hosts += m.user.host(slirpGuest).String() + "\t" + full + "\n"
 		default:
@@ -228,7 +230,7 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 	}
 	for _, h := range c.AddHost {
 		if h.IP == hostGateway {
-			if h.IP = netns.HostGateway; n == nil {
+			if h.IP = netns.HostGateway; !n.served() {
 				return texts, fmt.Errorf("cannot add host %s: host-gateway is an address of bridge networks; with --network host it is 127.0.0.1", h.Name)
 			}
 		}
@@ -236,7 +238,7 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 	}
 	servers := c.DNS
 	switch {
-	case n != nil:
+	case n.served():
 		servers = n.resolver()
 	case m.user != nil && len(servers) == 0:
 		servers = m.user.resolver()
