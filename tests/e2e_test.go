@@ -44,6 +44,7 @@ func TestE2E(t *testing.T) {
 				RequireUniqueNames: true,
 				ContinueOnError:    os.Getenv(envKeepGoing) != "",
 			})
+			t.Run("drivers", func(t *testing.T) { runDrivers(t, s.name, s.bin) })
 		})
 	}
 	if !ran {

@@ -54,6 +54,7 @@ type monitor struct {
 	group   *cgroup.Group // nil without limits
 	keep    []*os.File    // open for as long as the container lives
 	engine  string        // the program that the switch is
+	name    string        // the host name that comes with a shared network; "" otherwise
 	user    *userMode     // nil without a helper
 	files   hostTexts     // what was written of them
 	network *network      // nil without networks that the switch serves

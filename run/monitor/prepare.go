@@ -77,7 +77,7 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 	if err != nil {
 		return b, err
 	}
-	if _, err := os.Stat("/dev/mqueue"); err != nil && c.IPC == "host" {
+	if _, err := os.Stat("/dev/mqueue"); err != nil && in.Config.IPC == "host" {
 		// A host that mounts no message queues has none to share.
 		s.Mounts = slices.DeleteFunc(s.Mounts, func(m specs.Mount) bool { return m.Source == "/dev/mqueue" })
 	}
@@ -114,11 +114,15 @@ func (m *monitor) bindSources() error {
 func (m *monitor) join(in *spec.Input) error {
 	in.Join = map[specs.LinuxNamespaceType]string{}
 	for _, share := range []struct {
-		value string
-		kind  specs.LinuxNamespaceType
-		file  string
-	}{{in.Config.Network, specs.NetworkNamespace, "net"}, {in.Config.Pid, specs.PIDNamespace, "pid"}, {in.Config.IPC, specs.IPCNamespace, "ipc"}} {
-		name, ok := strings.CutPrefix(share.value, "container:")
+		of   func(*config.Config) *string
+		kind specs.LinuxNamespaceType
+		file string
+	}{
+		{func(c *config.Config) *string { return &c.Network }, specs.NetworkNamespace, "net"},
+		{func(c *config.Config) *string { return &c.Pid }, specs.PIDNamespace, "pid"},
+		{func(c *config.Config) *string { return &c.IPC }, specs.IPCNamespace, "ipc"},
+	} {
+		name, ok := strings.CutPrefix(*share.of(&in.Config), "container:")
 		if !ok {
 			continue
 		}
@@ -133,16 +137,59 @@ func (m *monitor) join(in *spec.Input) error {
 		if !st.Running() {
 			return fmt.Errorf("cannot share the %s namespace of container %s: it is not running", share.kind, other.Name)
 		}
-		in.Join[share.kind] = fmt.Sprintf("/proc/%d/ns/%s", st.Started.Pid, share.file)
-		if share.kind == specs.IPCNamespace {
+		owner, err := m.owner(other, share.of)
+		if err != nil {
+			return err
+		}
+		if *share.of(&owner.Config) == "host" {
+			*share.of(&in.Config) = "host" // ours already, and not ours to join: it belongs to another user namespace
+		} else {
+			in.Join[share.kind] = fmt.Sprintf("/proc/%d/ns/%s", st.Started.Pid, share.file)
+		}
+		if share.kind == specs.IPCNamespace && in.Config.IPC != "host" {
 			in.ShmPath = fmt.Sprintf("/proc/%d/root/dev/shm", st.Started.Pid)
 		}
 		if share.kind == specs.NetworkNamespace {
-			in.Hosts = filepath.Join(m.store.Dir(other.ID), record.Bundle, "hosts")
-			in.ResolvConf = filepath.Join(m.store.Dir(other.ID), record.Bundle, "resolv.conf")
+			in.Hosts = filepath.Join(m.store.Dir(owner.ID), record.Bundle, "hosts")
+			in.ResolvConf = filepath.Join(m.store.Dir(owner.ID), record.Bundle, "resolv.conf")
+			m.name = nameOf(owner)
 		}
 	}
+	if m.record.Config.Network == "host" {
+		m.name = nameOf(m.record)
+	}
+	if in.Config.Hostname == "" {
+		in.Config.Hostname = m.name
+	}
 	return nil
+}
+
+// owner is the container whose namespace c has: itself, or the one that it shares it with, over any number of others. of is the setting that says so.
+func (m *monitor) owner(c *record.Container, of func(*config.Config) *string) (*record.Container, error) {
+	for seen := map[string]bool{}; ; seen[c.ID] = true {
+		name, shares := strings.CutPrefix(*of(&c.Config), "container:")
+		if !shares || seen[c.ID] {
+			return c, nil
+		}
+		next, err := m.store.Find(name)
+		if err != nil {
+			return nil, fmt.Errorf("cannot share a namespace of container %s, which is another one's: %w", c.Name, err)
+		}
+		c = next
+	}
+}
+
+// nameOf is the host name of a container that has a network; it is in its /etc/hosts. With the host's network it is the host's.
+func nameOf(c *record.Container) string {
+	if c.Config.Hostname != "" {
+		return c.Config.Hostname
+	}
+	if c.Config.Network == "host" || c.Config.UTS == "host" {
+		if host, err := os.Hostname(); err == nil {
+			return host
+		}
+	}
+	return c.ID[:12]
 }
 
 // hostFiles writes resolv.conf, hosts and hostname into the bundle, unless they are another container's.
@@ -198,6 +245,9 @@ func (m *monitor) hostname() string {
 	}
 	if c.Hostname != "" {
 		return c.Hostname
+	}
+	if m.name != "" {
+		return m.name
 	}
 	return m.record.ID[:12]
 }
