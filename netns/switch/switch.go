@@ -38,8 +38,12 @@ const (
 // grace is how long a switch outlives its last container, unless plug.GraceVariable says otherwise: the next one often comes soon.
 const grace = 5 * time.Second
 
+// welcome is how long a new switch waits for its first container.
+const welcome = 5 * time.Second
+
 // hub is the running switch.
 type hub struct {
+	dir    string
 	alive  *disk.Lock // says that there is a switch, and that it is a member of the user namespace
 	store  *netns.Store
 	space  *space
@@ -116,7 +120,8 @@ func open(args []string) (*hub, *stage.Listener, error) {
 	}
 	data, run := args[0], args[1]
 	dir := plug.Dir(run)
-	alive, err := disk.TryLock(filepath.Join(dir, plug.Alive), disk.Exclusive)
+	// One before may be on its way out still: it takes no more questions then. Whoever started us waits for so long as it has patience.
+	alive, err := disk.WaitLock(filepath.Join(dir, plug.Alive), disk.Exclusive, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -130,7 +135,7 @@ func open(args []string) (*hub, *stage.Listener, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h := &hub{alive: alive, store: netns.Open(data, run), space: sp, bridges: map[string]*bridge{}, gone: make(chan struct{})}
+	h := &hub{dir: dir, alive: alive, store: netns.Open(data, run), space: sp, bridges: map[string]*bridge{}, gone: make(chan struct{})}
 	if err := h.setUp(); err != nil {
 		return nil, nil, err
 	}
@@ -141,7 +146,7 @@ func open(args []string) (*hub, *stage.Listener, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h.leave = time.AfterFunc(h.patience(), h.quit)
+	h.leave = time.AfterFunc(max(h.patience(), welcome), h.quit) // whoever started us is to find us
 	return h, listener, nil
 }
 
@@ -228,7 +233,10 @@ func (h *hub) exit() {
 }
 
 // quit ends the process. Whoever comes meanwhile is refused and starts another one, which waits for our lock.
-func (h *hub) quit() { close(h.gone) }
+func (h *hub) quit() {
+	_ = os.Remove(filepath.Join(h.dir, plug.Sock)) // or they would ask us again
+	close(h.gone)
+}
 
 // accept takes cables.
 func (h *hub) accept(l *stage.Listener) {
