@@ -88,7 +88,7 @@ func (s *Store) checkParent(n *Network) error {
 	case !errors.Is(err, ErrNotFound):
 		return err
 	}
-	pid, tid, there := s.interfaces()
+	tid, there := s.interfaces()
 	switch {
 	case name == "lo":
 		return &Refusal{"the loopback interface cannot be a parent", alternatives}
@@ -96,14 +96,23 @@ func (s *Store) checkParent(n *Network) error {
 		return nil
 	case !slices.Contains(s.links("/proc/self/net/dev"), name):
 		return &Refusal{fmt.Sprintf("there is no bridge network %s, and no interface of that name", name), alternatives}
+	case s.root && n.Mode() == ModePassthru:
+		return &Refusal{"the mode passthru needs an interface that is skiff's alone, and " + name + " is the host's", "choose another mode; or, while a container on a bridge network runs, move the interface: " + moving(name, tid)}
 	case s.root:
 		return nil
 	}
-	how := "while a container on a bridge network runs, an administrator can give it to skiff (this says how then)"
-	if pid != 0 {
-		how = fmt.Sprintf("an administrator can give it to skiff, as a whole and until its last container ends: `sudo ip link set %s netns %d`", name, tid)
+	return &Refusal{
+		fmt.Sprintf("%s is an interface of the host, which only root may attach containers to (run skiff as root)", name),
+		"while a container on a bridge network runs, an administrator can give skiff the whole interface: " + moving(name, tid) + "; " + alternatives,
 	}
-	return &Refusal{fmt.Sprintf("%s is an interface of the host, which only root may attach containers to (run skiff as root)", name), how + "; " + alternatives}
+}
+
+// moving is the command that moves an interface into the switch's namespace, which is that of the thread tid; 0 when there is no switch.
+func moving(name string, tid int) string {
+	if tid == 0 {
+		return "`sudo ip link set " + name + " netns ...` (this says where when there is a switch)"
+	}
+	return fmt.Sprintf("`sudo ip link set %s netns %d`", name, tid)
 }
 
 // overBridge makes n a network over p.
@@ -179,22 +188,22 @@ type Space struct {
 // SpaceFile holds a Space. It counts while somebody holds the lock in the file alive beside it. run is the runtime directory.
 func SpaceFile(run string) string { return filepath.Join(run, "switch", "space") }
 
-// interfaces are the names of those in the switch's namespace, while there is a switch; pid is 0 when there is none.
-func (s *Store) interfaces() (pid, tid int, names []string) {
+// interfaces are the names of those in the switch's namespace, and the thread that is in it; 0 when there is no switch.
+func (s *Store) interfaces() (tid int, names []string) {
 	file := SpaceFile(filepath.Dir(s.run))
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return 0, 0, nil
+		return 0, nil
 	}
 	var at Space
 	if json.Unmarshal(data, &at) != nil {
-		return 0, 0, nil
+		return 0, nil
 	}
 	names = s.links(fmt.Sprintf("/proc/%d/task/%d/net/dev", at.Pid, at.Tid))
 	if alive, err := disk.Locked(filepath.Join(filepath.Dir(file), "alive")); err != nil || !alive {
-		return 0, 0, nil
+		return 0, nil
 	}
-	return at.Pid, at.Tid, names
+	return at.Tid, names
 }
 
 // interfacesOf reads /proc/.../net/dev: two lines of headings, then NAME: counters.

@@ -83,8 +83,8 @@ func (h *Host) ask(c *record.Container, r stage.Request) error {
 	if err := conn.Send(r); err != nil {
 		return err
 	}
-	var reply stage.Reply
-	if _, err := conn.Receive(&reply); err != nil {
+	reply, err := h.answer(conn)
+	if err != nil {
 		return fmt.Errorf("the monitor of container %s ended before it answered", c.Name)
 	}
 	if reply.Kind == stage.Failed {

@@ -46,7 +46,7 @@ func (h *Host) end(_ context.Context, c *record.Container, req stage.Request) er
 	if err != nil {
 		return err
 	}
-	s, err := open(conn, req, nil, func() (int, error) { return h.lost(c) })
+	s, err := h.open(conn, req, nil, func() (int, error) { return h.lost(c) })
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (h *Host) Wait(ctx context.Context, c *record.Container) (int, error) {
 			if err != nil {
 				return -1, err
 			}
-			s, err := open(conn, stage.Request{Op: stage.OpWait}, nil, func() (int, error) {
+			s, err := h.open(conn, stage.Request{Op: stage.OpWait}, nil, func() (int, error) {
 				if _, err := os.Stat(h.Records.Dir(c.ID)); errors.Is(err, os.ErrNotExist) {
 					return -1, fmt.Errorf("%w: %s", record.ErrNotFound, c.Name) // --rm
 				}

@@ -40,7 +40,7 @@ func (e *ErrFailed) ExitCode() int { return e.Code }
 var errGone = errors.New("the container's monitor ended before it answered")
 
 // open sends a request with the streams it is about and waits for its first answer.
-func open(conn *stage.Conn, req stage.Request, s *Streams, lost func() (int, error)) (*Session, error) {
+func (h *Host) open(conn *stage.Conn, req stage.Request, s *Streams, lost func() (int, error)) (*Session, error) {
 	session := &Session{conn: conn, lost: lost}
 	var files []*os.File
 	if s != nil {
@@ -72,7 +72,7 @@ func open(conn *stage.Conn, req stage.Request, s *Streams, lost func() (int, err
 		return session, nil // it is just ending, and that is what is waited for
 	}
 	if err == nil && !waits {
-		if _, err = conn.Receive(&reply); errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
+		if reply, err = h.answer(conn); errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
 			err = errGone
 		}
 	}

@@ -102,7 +102,7 @@ func (l *Launch) Start(c *record.Container, s *Streams) (*Session, error) {
 	if err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
-	return open(l.conn, stage.Request{Op: stage.OpStart, ID: c.ID, Engine: engine}, s, func() (int, error) { return l.host.lost(c) })
+	return l.host.open(l.conn, stage.Request{Op: stage.OpStart, ID: c.ID, Engine: engine}, s, func() (int, error) { return l.host.lost(c) })
 }
 
 // Abort ends a monitor that was not started. A nil Launch and one that was are left alone.
@@ -152,7 +152,7 @@ func (h *Host) Attach(_ context.Context, c *record.Container, s *Streams, _ bool
 	if err != nil {
 		return nil, err
 	}
-	session, err := open(conn, stage.Request{Op: stage.OpAttach}, s, func() (int, error) { return h.lost(c) })
+	session, err := h.open(conn, stage.Request{Op: stage.OpAttach}, s, func() (int, error) { return h.lost(c) })
 	return session, h.notRunning(c, err)
 }
 
@@ -165,7 +165,7 @@ func (h *Host) Exec(_ context.Context, c *record.Container, e stage.Exec, s *Str
 	if err != nil {
 		return nil, err
 	}
-	session, err := open(conn, stage.Request{Op: stage.OpExec, Exec: &e}, s, func() (int, error) {
+	session, err := h.open(conn, stage.Request{Op: stage.OpExec, Exec: &e}, s, func() (int, error) {
 		return 255, fmt.Errorf("the process was lost: the monitor of container %s was killed", c.Name)
 	})
 	return session, h.notRunning(c, err)

@@ -69,6 +69,8 @@ type Reply struct {
 	Error string `json:"error,omitzero"`
 	Hint  string `json:"hint,omitzero"`
 	Ports []Port `json:"ports,omitzero"` // as they were published
+	// Parent is the name of a macvlan network whose parent is not in the switch's network namespace: nothing was done. Whoever can put it there asks once more.
+	Parent string `json:"parent,omitzero"`
 }
 
 // Cable is a connection to the switch. The container that was attached on it stays so for as long as it is open.
@@ -235,7 +237,7 @@ func (c *Cable) Ask(r Request) error {
 	select {
 	case reply := <-c.replies:
 		if reply.Error != "" {
-			return &Refusal{reply.Error, reply.Hint}
+			return &Refusal{reply.Error, reply.Hint, reply.Parent}
 		}
 		return nil
 	case <-c.gone:
@@ -260,7 +262,7 @@ func (c *Cable) ask(r Request, files ...*os.File) ([]Port, error) {
 		}
 	}
 	if reply.Error != "" {
-		return nil, &Refusal{reply.Error, reply.Hint}
+		return nil, &Refusal{reply.Error, reply.Hint, reply.Parent}
 	}
 	return reply.Ports, nil
 }
@@ -269,7 +271,10 @@ func (c *Cable) ask(r Request, files ...*os.File) ([]Port, error) {
 var ErrGone = errors.New("the network switch has gone")
 
 // Refusal is the switch's no.
-type Refusal struct{ Text, Hint string }
+type Refusal struct {
+	Text, Hint string
+	Parent     string // as in Reply
+}
 
 func (r *Refusal) Error() string { return r.Text }
 

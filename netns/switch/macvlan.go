@@ -30,10 +30,6 @@ func mode(n *netns.Network) netlink.MacvlanMode {
 // plugOver gives a container an interface on the parent of a macvlan network.
 func (h *hub) plugOver(p plug.Place, container *os.File) (*cable, error) {
 	parent, err := h.space.link.LinkByName(p.Network.Parent())
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
-		return nil, h.space.missing(p.Network.Parent())
-	}
 	if err == nil {
 		err = h.space.raise(parent)
 	}
@@ -73,12 +69,32 @@ func (s *space) raise(l netlink.Link) error {
 	return s.link.LinkSetUp(l)
 }
 
-// missing says how a parent comes to be there.
-func (s *space) missing(name string) error {
-	return &refused{
-		text: fmt.Sprintf("there is no interface %s in the switch's network namespace", name),
-		hint: fmt.Sprintf("an administrator gives it to skiff with `sudo ip link set %s netns %d`; it comes back when the last container has ended", name, s.tid),
+// missingParent says that a network's parent is not there.
+type missingParent struct {
+	refused
+	network string
+}
+
+// present says whether the parents of all macvlan networks are there, and how they come to be.
+func (s *space) present(places []plug.Place) error {
+	for _, p := range places {
+		if !p.Network.Over() {
+			continue
+		}
+		name := p.Network.Parent()
+		_, err := s.link.LinkByName(name)
+		var missing netlink.LinkNotFoundError
+		if errors.As(err, &missing) {
+			return &missingParent{network: p.Network.Name, refused: refused{
+				text: fmt.Sprintf("cannot connect to network %s: there is no interface %s in the switch's network namespace", p.Network.Name, name),
+				hint: fmt.Sprintf("an administrator gives it to skiff with `sudo ip link set %s netns %d`; it comes back when the last container has ended", name, s.tid),
+			}}
+		}
+		if err != nil {
+			return fmt.Errorf("cannot connect to network %s: %w", p.Network.Name, err)
+		}
 	}
+	return nil
 }
 
 // child makes a container's interface on a parent.

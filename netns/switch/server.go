@@ -51,11 +51,16 @@ func (g *guest) answer(r plug.Request, files []*os.File) (plug.Reply, []*os.File
 			err = errors.New("cannot connect: no network namespace, or the second one")
 			break
 		}
+		if err = g.hub.space.present(r.Places); err != nil {
+			break
+		}
 		keep = true
 		g.container = files[0]
 		ports, err = g.attach(r)
 	case plug.OpConnect:
-		err = g.connect(r.Places)
+		if err = g.hub.space.present(r.Places); err == nil {
+			err = g.connect(r.Places)
+		}
 	case plug.OpDetach:
 		err = g.disconnect(r.Network)
 	default:
@@ -71,6 +76,11 @@ func (g *guest) answer(r plug.Request, files []*os.File) (plug.Reply, []*os.File
 		var hint interface{ HintText() string }
 		if errors.As(err, &hint) {
 			reply.Hint = hint.HintText()
+		}
+		var missing *missingParent
+		if errors.As(err, &missing) {
+			reply.Parent = missing.network
+			return reply, []*os.File{g.hub.space.file}
 		}
 		return reply, nil
 	}

@@ -54,6 +54,7 @@ type monitor struct {
 	group   *cgroup.Group // nil without limits
 	keep    []*os.File    // open for as long as the container lives
 	engine  string        // the program that the switch is
+	space   *os.File      // the switch's network namespace, in which parents of macvlan networks are, between two lives; nil without
 	name    string        // the host name that comes with a shared network; "" otherwise
 	user    *userMode     // nil without a helper
 	files   hostTexts     // what was written of them
@@ -230,6 +231,7 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	bundle.Unheld = m.native() && !c.Tty && m.network == nil && m.user == nil
 	switch {
 	case m.network != nil:
+		m.network.give = giver(conn)
 		bundle.Meanwhile = m.network.connect
 	case m.user != nil:
 		bundle.Meanwhile = m.user.connect
@@ -359,6 +361,7 @@ func (m *monitor) free(exit *record.Exit) error {
 		m.unwatch = nil
 	}
 	if m.network != nil {
+		m.space = m.network.keep(m.space)
 		errs = append(errs, m.network.close())
 		m.network = nil
 	}

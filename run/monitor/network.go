@@ -19,6 +19,7 @@ import (
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/run/stage"
 	"github.com/skiff-containers/skiff/storage/image"
 	"github.com/skiff-containers/skiff/storage/record"
 )
@@ -32,6 +33,9 @@ type network struct {
 	cable   *plug.Cable
 	space   *os.File // the container's network namespace
 
+	// give asks the front for the parent of a macvlan network, into the namespace space; false without an error when it may not. Nil when there is no front.
+	give func(network string, space *os.File) (bool, error)
+
 	mu sync.Mutex // the cable and the places, once the container runs
 }
 
@@ -43,7 +47,7 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 	}
 	n := &network{
 		store:   netns.Open(m.store.Data, m.store.Run),
-		options: plug.Options{Data: m.store.Data, Run: m.store.Run, Engine: m.engine},
+		options: plug.Options{Data: m.store.Data, Run: m.store.Run, Engine: m.engine, Space: m.space},
 		found:   make(chan error, 1),
 	}
 	go func() {
@@ -233,10 +237,14 @@ func (n *network) connect(pid int) error {
 	if n.space, err = os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net"); err != nil {
 		return fmt.Errorf("cannot connect to the network: %w", err)
 	}
-	bound, err := n.cable.Attach(n.request, n.space)
-	if errors.Is(err, plug.ErrGone) {
+	var bound []plug.Port
+	err = n.provide(n.give, func() (err error) { bound, err = n.cable.Attach(n.request, n.space); return err })
+	for range 5 {
+		if !errors.Is(err, plug.ErrGone) {
+			break
+		}
 		// It left as we came, or was killed: there is another one.
-		if err = n.again(); err == nil {
+		if err = n.provide(n.give, n.again); err == nil {
 			return nil
 		}
 	}
@@ -245,6 +253,48 @@ func (n *network) connect(pid int) error {
 	}
 	n.request.Ports = bound
 	return nil
+}
+
+// provide does what needs parents of macvlan networks in the switch's namespace, and gets one that is missing from the front.
+func (n *network) provide(give func(string, *os.File) (bool, error), do func() error) error {
+	for {
+		err := do()
+		var missing *plug.Refusal
+		if give == nil || !errors.As(err, &missing) || missing.Parent == "" {
+			return err
+		}
+		given, giveErr := give(missing.Parent, n.cable.Space())
+		if giveErr != nil {
+			return fmt.Errorf("cannot connect to network %s: %w", missing.Parent, giveErr)
+		}
+		if !given {
+			return err
+		}
+	}
+}
+
+// giver asks the front at the other end of a control connection.
+func giver(conn *stage.Conn) func(string, *os.File) (bool, error) {
+	if conn == nil {
+		return nil
+	}
+	return func(network string, space *os.File) (bool, error) {
+		if err := conn.Send(stage.Reply{Kind: stage.Parent, Network: network}, space); err != nil {
+			return false, nil // it has gone
+		}
+		var answer stage.Request
+		files, err := conn.Receive(&answer)
+		for _, f := range files {
+			f.Close()
+		}
+		switch {
+		case err != nil || answer.Op != stage.OpParent:
+			return false, nil // it has gone, or is an older one
+		case answer.Error != "":
+			return false, errors.New(answer.Error)
+		}
+		return answer.Given, nil
+	}
 }
 
 // again connects to a new switch as before.
@@ -292,7 +342,7 @@ func (n *network) watch(ctx context.Context) {
 }
 
 // joinNetwork connects the running container with one more network.
-func (m *monitor) joinNetwork(p config.Place) error {
+func (m *monitor) joinNetwork(p config.Place, give func(string, *os.File) (bool, error)) error {
 	now, err := m.current()
 	if err != nil {
 		return err
@@ -326,7 +376,10 @@ func (m *monitor) joinNetwork(p config.Place) error {
 		return err
 	}
 	place.Default = len(n.request.Places) == 0
-	if err := n.cable.Ask(plug.Request{Op: plug.OpConnect, Container: m.record.ID, Places: []plug.Place{place}}); err != nil {
+	err = n.provide(give, func() error {
+		return n.cable.Ask(plug.Request{Op: plug.OpConnect, Container: m.record.ID, Places: []plug.Place{place}})
+	})
+	if err != nil {
 		return errors.Join(err, n.store.Detach(&place.Network, m.record.ID))
 	}
 	n.request.Places = append(n.request.Places, place)
@@ -369,11 +422,21 @@ func (m *monitor) rewrite(n *network) error {
 	return m.store.WriteStarted(m.record.ID, started, m.sync)
 }
 
+// keep is the switch's namespace, when a parent of a macvlan network is in it: the next life may have no front to ask for it.
+func (n *network) keep(before *os.File) *os.File {
+	if n.cable == nil || n.cable.Space() == nil || !slices.ContainsFunc(n.request.Places, func(p plug.Place) bool { return p.Network.Over() }) {
+		return before
+	}
+	return n.cable.Space()
+}
+
 // close disconnects the container and gives its addresses back.
 func (n *network) close() error {
 	var errs []error
 	if n.cable != nil {
-		errs = append(errs, n.cable.Close())
+		if err := n.cable.Close(); !errors.Is(err, os.ErrClosed) { // a dead one is closed before there is another
+			errs = append(errs, err)
+		}
 	}
 	if n.space != nil {
 		errs = append(errs, n.space.Close())

@@ -72,7 +72,7 @@ func (m *monitor) handle(conn *stage.Conn) {
 	case stage.OpExec:
 		m.exec(c, req, files)
 	case stage.OpConnect, stage.OpDisconnect:
-		c.reply(m.rewire(req))
+		c.reply(m.rewire(req, conn))
 		conn.Close()
 	case stage.OpUpdate:
 		c.reply(answered(m.update(req)))
@@ -89,13 +89,13 @@ func (m *monitor) handle(conn *stage.Conn) {
 }
 
 // rewire changes the container's networks.
-func (m *monitor) rewire(req stage.Request) stage.Reply {
+func (m *monitor) rewire(req stage.Request, conn *stage.Conn) stage.Reply {
 	var err error
 	switch {
 	case req.Place == nil:
 		err = errors.New("cannot change the networks: none is named")
 	case req.Op == stage.OpConnect:
-		err = m.joinNetwork(*req.Place)
+		err = m.joinNetwork(*req.Place, giver(conn))
 	default:
 		err = m.leaveNetwork(req.Place.Network)
 	}

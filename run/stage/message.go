@@ -16,6 +16,9 @@ import (
 //	  |-- Request{Op: signal|resize|detach} ---------->|   any number, no answer but an Error reply
 //	  |<- Reply{Kind: exit} ---------------------------|   ends start, attach, exec, wait
 //
+//	  |<- Reply{Kind: parent, Network} + namespace ----|   before the answer to start or connect: a macvlan network's parent is
+//	  |-- Request{Op: parent, Given|Error} ----------->|   not in the switch's network namespace; a front of root's can give it
+//
 //	  |-- Request{Op: stop|signal|resize|ping} ------->|   as the first request: answered by ok or error
 //
 // Closing the connection detaches: the container or exec goes on without it.
@@ -38,6 +41,7 @@ const (
 	OpConnect Op = "connect"
 	// OpUpdate changes the limits of the running container; answered by ok or error.
 	OpUpdate     Op = "update"
+	OpParent     Op = "parent" // answers Parent
 	OpDisconnect Op = "disconnect"
 )
 
@@ -63,6 +67,9 @@ type Request struct {
 	Place   *config.Place  `json:"place,omitempty"` // of connect and disconnect
 	Old     *config.Limits `json:"old,omitempty"`   // of update: those that were in force
 	Limits  *config.Limits `json:"limits,omitempty"`
+	// Of parent: whether it was given; neither this nor an error when the front may not.
+	Given bool   `json:"given,omitzero"`
+	Error string `json:"error,omitzero"`
 }
 
 // Exec is a process to add to a running container.
@@ -87,6 +94,7 @@ const (
 	Attached Kind = "attached"
 	Ok       Kind = "ok"
 	Exit     Kind = "exit"
+	Parent   Kind = "parent" // a question: Network
 )
 
 // Reply is a monitor's answer.
@@ -97,4 +105,6 @@ type Reply struct {
 	// Code is the process's exit code (exit), or the command's (failed: 125, 126, 127).
 	Code int `json:"code,omitzero"`
 	Pid  int `json:"pid,omitzero"`
+	// Network is the name of the one whose parent is asked for.
+	Network string `json:"network,omitzero"`
 }
