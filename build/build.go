@@ -12,7 +12,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"time"
 
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/frontend/dockerfile/builder"
@@ -54,13 +53,13 @@ type Options struct {
 	Err      *os.File
 	// Rewrite gives files later than SOURCE_DATE_EPOCH that time.
 	Rewrite bool
+	// Squash makes one layer of all that is built.
+	Squash bool
 }
 
 // Built is what came out, before it is written anywhere.
 type Built struct {
-	Tree   snap.Tree
-	Config []byte     // of the image, complete but for the layers
-	Epoch  *time.Time // SOURCE_DATE_EPOCH
+	Images []Image // one per platform; none when nothing was to be built
 	// Text is the answer to --call and --check, which build nothing.
 	Text map[string][]byte
 
@@ -145,35 +144,6 @@ func solve(ctx context.Context, env *ops.Env, keys *journal, o Options) (*Built,
 		return nil, context.Cause(ctx)
 	}
 	return built, err
-}
-
-// finish evaluates the result: until now the frontend may only have asked for what it needs to read.
-func finish(ctx context.Context, res *gateway2.Result) (*Built, error) {
-	b := &Built{Text: res.Metadata, Config: res.Metadata["containerimage.config"]}
-	if text := res.Metadata["source.date.epoch"]; len(text) > 0 {
-		var seconds int64
-		if _, err := fmt.Sscan(string(text), &seconds); err != nil {
-			return nil, fmt.Errorf("cannot read SOURCE_DATE_EPOCH %q: %w", text, err)
-		}
-		t := time.Unix(seconds, 0).UTC()
-		b.Epoch = &t
-	}
-	if len(res.Refs) > 0 {
-		return nil, errors.New("cannot build for several platforms at once in this version: give one --platform at a time")
-	}
-	if res.Ref == nil {
-		return b, nil
-	}
-	r, ok := res.Ref.(*reference)
-	if !ok {
-		return nil, fmt.Errorf("cannot use a result of type %T", res.Ref)
-	}
-	out, err := r.result(ctx)
-	if err != nil {
-		return nil, err
-	}
-	b.Tree = out.Tree
-	return b, nil
 }
 
 // show starts telling of the progress; the function it returns waits until all is told.

@@ -21,17 +21,46 @@ import (
 	"github.com/skiff-containers/skiff/storage/image"
 )
 
+// Image is what was built for one platform, before it is written anywhere.
+type Image struct {
+	Platform string // as OS/ARCHITECTURE[/VARIANT]; "" is this machine's
+	Tree     snap.Tree
+	Config   []byte     // of the image, complete but for the layers
+	Epoch    *time.Time // SOURCE_DATE_EPOCH
+}
+
+// only is the image of a build for one platform.
+func (b *Built) only(what string) (*Image, error) {
+	if len(b.Images) != 1 {
+		return nil, fmt.Errorf("cannot write images of %d platforms as one %s", len(b.Images), what)
+	}
+	return &b.Images[0], nil
+}
+
 // Store writes the image into the store under names and returns its id.
-func (b *Built) Store(names ...string) (string, error) {
-	layers, err := b.layers()
+func (b *Built) Store(ctx context.Context, annotations []Annotation, names ...string) (string, error) {
+	img, err := b.only("image of the store")
 	if err != nil {
 		return "", err
 	}
-	config, err := complete(b.Config, layers, b.times(), b.Epoch)
+	if b.options.Squash {
+		if img, err = b.squash(ctx, img); err != nil {
+			return "", err
+		}
+	}
+	layers, err := b.layers(img)
 	if err != nil {
 		return "", err
 	}
-	id, err := b.images.PutImage(layers, config, names...)
+	var diffs []string
+	for _, l := range layers {
+		diffs = append(diffs, l.DiffID)
+	}
+	config, err := complete(img.Config, diffs, b.times(img), img.Epoch)
+	if err != nil {
+		return "", err
+	}
+	id, err := b.images.PutAnnotated(layers, config, annotationsFor(annotations, OnManifest, img.Platform), names...)
 	if err != nil {
 		return "", err
 	}
@@ -42,14 +71,14 @@ func (b *Built) Store(names ...string) (string, error) {
 const layerFile = "layer.json"
 
 // layers makes each step a layer of the store, on top of the one before; those that are there already are taken.
-func (b *Built) layers() ([]storage.Layer, error) {
+func (b *Built) layers(img *Image) ([]storage.Layer, error) {
 	var list []storage.Layer
 	parent := ""
-	for _, l := range b.Tree {
+	for _, l := range img.Tree {
 		var one storage.Layer
 		var err error
 		if l.Own {
-			one, err = b.step(l, parent)
+			one, err = b.step(img, l, parent)
 		} else {
 			one, err = b.existing(l.ID)
 		}
@@ -76,9 +105,9 @@ type memo struct {
 	Parent string        `json:"parent"`
 }
 
-func (b *Built) step(l snap.Layer, parent string) (storage.Layer, error) {
+func (b *Built) step(img *Image, l snap.Layer, parent string) (storage.Layer, error) {
 	path := filepath.Join(b.store.Dir, "steps", l.ID, layerFile)
-	rewrite := b.options.Rewrite && b.Epoch != nil
+	rewrite := b.options.Rewrite && img.Epoch != nil
 	var known memo
 	if data, err := os.ReadFile(path); err == nil && !rewrite && json.Unmarshal(data, &known) == nil && known.Parent == parent {
 		if have, err := b.existing(known.Layer.ID); err == nil {
@@ -92,7 +121,7 @@ func (b *Built) step(l snap.Layer, parent string) (storage.Layer, error) {
 	defer root.Close() // only read from
 	o := files.TarOptions{Changes: true}
 	if rewrite {
-		o.Latest = *b.Epoch
+		o.Latest = *img.Epoch
 	}
 	// Twice through the files, which are in memory by now: with the digest known, a layer that is there already need not be unpacked.
 	h := sha256.New()
@@ -106,7 +135,7 @@ func (b *Built) step(l snap.Layer, parent string) (storage.Layer, error) {
 	if err != nil {
 		return storage.Layer{}, err
 	}
-	if rewrite {
+	if rewrite || l.ID == "" { // a squashed layer is of this build alone
 		return made, nil
 	}
 	data, err := json.Marshal(memo{made, parent})
@@ -117,10 +146,12 @@ func (b *Built) step(l snap.Layer, parent string) (storage.Layer, error) {
 }
 
 // times are when the steps were made, by layer; layers of a base image have none here, since their history says it.
-func (b *Built) times() []time.Time {
-	list := make([]time.Time, len(b.Tree))
-	for i, l := range b.Tree {
-		if step, err := b.store.Step(l.ID); l.Own && err == nil {
+func (b *Built) times(img *Image) []time.Time {
+	list := make([]time.Time, len(img.Tree))
+	for i, l := range img.Tree {
+		if l.ID == "" {
+			list[i] = l.Made
+		} else if step, err := b.store.Step(l.ID); l.Own && err == nil {
 			list[i] = step.Created.UTC()
 		}
 	}
@@ -129,7 +160,7 @@ func (b *Built) times() []time.Time {
 
 // complete gives a configuration its layers, and its history the times that are missing: those of the steps, so that an image built again
 // from the cache is the same image.
-func complete(config []byte, layers []storage.Layer, times []time.Time, epoch *time.Time) ([]byte, error) {
+func complete(config []byte, diffs []string, times []time.Time, epoch *time.Time) ([]byte, error) {
 	all := map[string]json.RawMessage{}
 	if len(config) > 0 {
 		if err := json.Unmarshal(config, &all); err != nil {
@@ -142,10 +173,7 @@ func complete(config []byte, layers []storage.Layer, times []time.Time, epoch *t
 			return nil, fmt.Errorf("cannot read the image's history: %w", err)
 		}
 	}
-	rootfs := image.RootFS{Type: "layers", DiffIDs: []string{}}
-	for _, l := range layers {
-		rootfs.DiffIDs = append(rootfs.DiffIDs, l.DiffID)
-	}
+	rootfs := image.RootFS{Type: "layers", DiffIDs: append([]string{}, diffs...)}
 	history, created := balance(history, times, epoch)
 	var errs []error
 	set := func(key string, v any) {
@@ -202,38 +230,4 @@ func balance(history []image.History, times []time.Time, epoch *time.Time) ([]im
 		latest = *epoch
 	}
 	return history, latest
-}
-
-// Local writes the files of the tree into a directory, which is made. They belong to the user.
-func (b *Built) Local(ctx context.Context, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("cannot write the output: %w", err)
-	}
-	root, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("cannot write the output: %w", err)
-	}
-	defer root.Close() // nothing is buffered
-	v, err := b.store.View(ctx, b.Tree)
-	if err != nil {
-		return err
-	}
-	o := files.CopyOptions{Pick: files.Pick{Path: "/"}, Owner: &files.Owner{}, Contents: true, Time: b.Epoch}
-	if err := files.Copy(ctx, files.Source{Root: v.Root}, root, "/", o); err != nil {
-		return fmt.Errorf("cannot write the output to %s: %w", dir, err)
-	}
-	return nil
-}
-
-// Tar writes the files of the tree as an archive.
-func (b *Built) Tar(w *os.File) error {
-	v, err := b.store.View(context.Background(), b.Tree)
-	if err != nil {
-		return err
-	}
-	o := files.TarOptions{}
-	if b.Epoch != nil {
-		o.Latest = *b.Epoch
-	}
-	return files.Tar(w, v.Root, o)
 }

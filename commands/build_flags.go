@@ -22,7 +22,7 @@ func buildFlags() []cli.Flag {
 	return []cli.Flag{
 		option{"add-host", "", "list", "Add a custom host-to-IP mapping (HOST:IP)", ""},
 		option{"allow", "", "list", "Allow an entitlement: network.host, security.insecure", ""},
-		option{"annotation", "", "list", "Not supported: the store's images have no annotations", ""},
+		option{"annotation", "", "list", "Add an annotation, [PLACE:]KEY=VALUE (manifest, index, manifest-descriptor, index-descriptor)", ""},
 		option{"attest", "", "list", "Not supported", ""},
 		option{"build-arg", "", "list", "Set build-time variables", ""},
 		option{"build-context", "", "list", "Additional build contexts, NAME=PATH|URL|docker-image://IMAGE|oci-layout://DIR[:TAG][@DIGEST]", ""},
@@ -64,7 +64,7 @@ func buildFlags() []cli.Flag {
 		option{"secret", "", "list", "Secret to expose to the build (id=NAME[,src=FILE|,env=NAME])", ""},
 		option{"security-opt", "", "list", "Not supported", ""},
 		option{"shm-size", "", "bytes", "Size of /dev/shm", ""},
-		option{"squash", "", "", "Not supported", ""},
+		option{"squash", "", "", "Make one layer of all that is built", ""},
 		option{"ssh", "", "list", "SSH agent socket to expose to the build (default|ID[=SOCKET])", ""},
 		option{"tag", "t", "list", "Image name, NAME[:TAG]", ""},
 		option{"target", "", "string", "Set the target build stage to build", ""},
@@ -75,14 +75,21 @@ func buildFlags() []cli.Flag {
 // buildRefused are the flags that do nothing here, with the reason.
 func buildRefused() [][2]string {
 	return [][2]string{
-		{"annotation", "images of the store are in Docker's format, which has no annotations; use --label"},
 		{"attest", "attestations are not written in this version"},
 		{"cache-from", "what was built on this machine is found without it; caches of registries are not read in this version"},
 		{"cache-to", "caches are not exported in this version"},
 		{"policy", "build policies are not read in this version"},
-		{"squash", "layers are not merged in this version; a last stage of its own, with COPY --from, has the same effect"},
 		{"security-opt", "RUN always has the default seccomp profile; --allow security.insecure with RUN --security=insecure has none"},
 	}
+}
+
+// platformsOf are the platforms to build for, in any of the ways to write several.
+func platformsOf(c *cli.Context) []string {
+	var list []string
+	for _, p := range listOf(c, "platform") {
+		list = append(list, strings.Split(p, ",")...)
+	}
+	return list
 }
 
 // checkBuildFlags refuses what cannot be done before anything is.
@@ -123,7 +130,7 @@ func (m misused) Unwrap() error { return m.error }
 func buildOptions(c *cli.Context) (o build.Options, err error) {
 	o = build.Options{
 		Frontend: map[string]string{}, Locals: map[string]string{}, Access: accessOf(c), Pull: c.Bool("pull"), Network: netns.Bridge,
-		Progress: c.String("progress"), Err: streamsOf(c).Err,
+		Progress: c.String("progress"), Err: streamsOf(c).Err, Squash: c.Bool("squash"),
 	}
 	if c.Bool("quiet") || o.Progress == "none" {
 		o.Progress = "quiet"

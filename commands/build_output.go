@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -25,6 +26,8 @@ type destination struct {
 	names      []string
 	push       bool
 	rewrite    bool
+	// annotations are --annotation's and those of the destination itself
+	annotations []build.Annotation
 }
 
 // destinations reads --output, --push and --load; none is the store.
@@ -40,8 +43,26 @@ func destinations(c *cli.Context) ([]destination, error) {
 	if len(list) == 0 {
 		list = append(list, destination{kind: "image"})
 	}
+	var annotations []build.Annotation
+	for _, text := range listOf(c, "annotation") {
+		more, err := build.ParseAnnotation(text)
+		if err != nil {
+			return nil, misused{fmt.Errorf("cannot use --annotation %s: %w", text, err)}
+		}
+		annotations = append(annotations, more...)
+	}
+	several := len(platformsOf(c)) > 1
 	for i := range list {
 		d := &list[i]
+		d.annotations = append(slices.Clone(annotations), d.annotations...)
+		for _, a := range d.annotations {
+			if a.On != build.OnManifest && !several {
+				return nil, misused{fmt.Errorf("cannot annotate the %s with %s: an image of one platform is written without an index", a.On, a.Key)}
+			}
+			if d.kind == "docker" || d.kind == "local" || d.kind == "tar" {
+				return nil, misused{fmt.Errorf("cannot annotate what is written as type=%s: that has no annotations; use type=oci, image or registry", d.kind)}
+			}
+		}
 		d.push = d.push || c.Bool("push") && d.kind == "image"
 		d.names = append(d.names, listOf(c, "tag")...)
 		if d.push && len(d.names) == 0 {
@@ -76,7 +97,15 @@ func parseDestination(text string) (d destination, err error) {
 		case "rewrite-timestamp":
 			d.rewrite = value == "true"
 		default:
-			return d, fmt.Errorf("%q is not known in this version; there are type, dest, name, push and rewrite-timestamp", key)
+			if a, ok := outputAnnotation(key); ok {
+				list, err := build.ParseAnnotation(a + "=" + value)
+				if err != nil {
+					return d, err
+				}
+				d.annotations = append(d.annotations, list...)
+				break
+			}
+			return d, fmt.Errorf("%q is not known in this version; there are type, dest, name, push, rewrite-timestamp and annotation.KEY", key)
 		}
 	}
 	switch d.kind {
@@ -93,33 +122,53 @@ func parseDestination(text string) (d destination, err error) {
 	return d, nil
 }
 
+// written is what the destinations got.
+type written struct {
+	id     string   // of the one image, 64 hex digits; "" for several, or files alone
+	names  []string // of the last destination that has any
+	digest string   // of the manifest or the index
+}
+
+// outputAnnotation turns annotation[-PLACE][[PLATFORM]].KEY into what --annotation has: PLACE[[PLATFORM]]:KEY.
+func outputAnnotation(key string) (string, bool) {
+	rest, ok := strings.CutPrefix(key, "annotation")
+	where, name, dotted := strings.Cut(rest, ".")
+	if !ok || !dotted || name == "" || where != "" && where[0] != '-' && where[0] != '[' {
+		return "", false
+	}
+	if where = strings.TrimPrefix(where, "-"); where == "" || where[0] == '[' {
+		where = build.OnManifest + where
+	}
+	return where + ":" + name, true
+}
+
 // writeBuilt writes all destinations and tells the image's id.
 func writeBuilt(c *cli.Context, s *storage.Store, records *record.Store, b *build.Built, list []destination) error {
-	if b.Config == nil && len(b.Text["result.txt"]) > 0 {
+	if len(b.Images) == 0 {
 		return printCall(c, b)
 	}
-	id := ""
-	var names []string
+	var w written
 	for _, d := range list {
 		var err error
 		switch d.kind {
 		case "local":
 			err = b.Local(c.Context, d.dest)
 		case "tar":
-			err = toFile(c, d.dest, b.Tar)
-		default:
-			if id, err = b.Store(d.names...); err != nil {
-				return err
+			err = toFile(c, d.dest, func(f *os.File) error { return b.Tar(c.Context, f) })
+		case "oci", "docker":
+			if d.dest != "" {
+				err = w.archive(c, s, b, d)
+				break
 			}
-			names = d.names
-			emitImage(records, "build", id, d.names)
-			err = send(c, s, id, d)
+			fallthrough
+		default:
+			err = w.store(c, s, records, b, d)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if err := buildFiles(c, s, id, names); err != nil || id == "" {
+	if err := buildFiles(c, s, w); err != nil || w.id == "" {
 		return err
 	}
 	for _, d := range list {
@@ -127,32 +176,50 @@ func writeBuilt(c *cli.Context, s *storage.Store, records *record.Store, b *buil
 			return nil // standard output is the archive's
 		}
 	}
-	_, err := fmt.Fprintln(c.App.Writer, "sha256:"+id)
+	_, err := fmt.Fprintln(c.App.Writer, "sha256:"+w.id)
 	return err
 }
 
-// send copies an image of the store to an archive or a registry.
-func send(c *cli.Context, s *storage.Store, id string, d destination) error {
-	if d.push {
-		for _, name := range d.names {
-			if _, err := pull.Push(c.Context, s, name, "", pull.PushOptions{Access: accessOf(c)}); err != nil {
-				return err
-			}
-		}
+// store writes to the store, and from there to registries.
+func (w *written) store(c *cli.Context, s *storage.Store, records *record.Store, b *build.Built, d destination) (err error) {
+	if w.id, err = b.Store(c.Context, d.annotations, d.names...); err != nil {
+		return err
 	}
-	if d.dest == "" {
+	w.names = d.names
+	emitImage(records, "build", w.id, d.names)
+	if !d.push {
 		return nil
 	}
-	format := map[string]string{"docker": "docker-archive", "oci": "oci-archive"}[d.kind]
-	if format == "" {
-		return fmt.Errorf("cannot write type=%s to %s: it goes to the store", d.kind, d.dest)
+	for _, name := range d.names {
+		done, err := pull.Push(c.Context, s, name, "", pull.PushOptions{Access: accessOf(c)})
+		if err != nil {
+			return err
+		}
+		w.digest = done.Digest
 	}
-	words := d.names
-	if len(words) == 0 {
-		words = []string{id}
+	return nil
+}
+
+// archive writes an OCI or Docker archive. Nothing of it comes into the store.
+func (w *written) archive(c *cli.Context, s *storage.Store, b *build.Built, d destination) error {
+	dir, err := os.MkdirTemp(s.Scratch(), "layout-")
+	if err != nil {
+		return err
 	}
+	defer os.RemoveAll(dir) //nolint:errcheck // the scratch directory goes anyway
+	if d.kind == "docker" && b.Indexed() {
+		return fmt.Errorf("cannot write images of several platforms as a Docker archive, which has room for one: use type=oci")
+	}
+	done, err := b.Layout(c.Context, dir, d.annotations, d.names...)
+	if err != nil {
+		return err
+	}
+	w.id, w.names, w.digest = strings.TrimPrefix(done.Config, "sha256:"), d.names, done.Top.Digest.String()
 	return toFile(c, d.dest, func(f *os.File) error {
-		return pull.Save(c.Context, s, f, words, pull.SaveOptions{Format: format})
+		if d.kind == "oci" {
+			return pull.ArchiveLayout(c.Context, f, dir)
+		}
+		return pull.DockerArchive(c.Context, s, f, dir, d.names)
 	})
 }
 
@@ -179,7 +246,8 @@ func toFile(c *cli.Context, dest string, write func(*os.File) error) error {
 }
 
 // buildFiles writes --iidfile and --metadata-file.
-func buildFiles(c *cli.Context, s *storage.Store, id string, names []string) error {
+func buildFiles(c *cli.Context, s *storage.Store, w written) error {
+	id, names := w.id, w.names
 	if path := c.String("iidfile"); path != "" && id != "" {
 		if err := disk.WriteFile(path, []byte("sha256:"+id), 0o644, disk.Volatile); err != nil {
 			return fmt.Errorf("cannot write --iidfile: %w", err)
@@ -192,9 +260,12 @@ func buildFiles(c *cli.Context, s *storage.Store, id string, names []string) err
 	facts := map[string]any{}
 	if id != "" {
 		facts["containerimage.config.digest"] = "sha256:" + id
-		if img, err := s.Index.Load(id); err == nil {
-			facts["containerimage.digest"] = img.Digest
+		if img, err := s.Index.Load(id); err == nil && w.digest == "" {
+			w.digest = img.Digest
 		}
+	}
+	if w.digest != "" {
+		facts["containerimage.digest"] = w.digest
 	}
 	if len(names) > 0 {
 		facts["image.name"] = strings.Join(names, ",")

@@ -99,12 +99,18 @@ func (s *Store) DropLayer(l Layer) error { return s.lib.DeleteLayer(l.ID) }
 // PutImage records an image of layers (lowest first) with a configuration in Docker's format, and returns its id. An image with the same
 // configuration is the same image: then only the names are new.
 func (s *Store) PutImage(layers []Layer, config []byte, names ...string) (string, error) {
+	return s.PutAnnotated(layers, config, nil, names...)
+}
+
+// PutAnnotated is PutImage with annotations in the manifest, which is OCI's then: Docker's has none. An image that is there gets them too, or loses those of
+// an earlier time.
+func (s *Store) PutAnnotated(layers []Layer, config []byte, annotations map[string]string, names ...string) (string, error) {
 	id := hexSum(config)
 	full, err := fullNames(names)
 	if err != nil {
 		return "", err
 	}
-	manifest, err := dockerManifest(layers, config)
+	manifest, err := plainManifest(layers, config, annotations)
 	if err != nil {
 		return "", err
 	}
@@ -122,10 +128,11 @@ func (s *Store) PutImage(layers []Layer, config []byte, names ...string) (string
 			{Key: storage.ImageDigestBigDataKey, Data: manifest, Digest: sum},
 		},
 	})
-	if (err == nil || errors.Is(err, storage.ErrDuplicateID)) && len(full) > 0 {
+	if errors.Is(err, storage.ErrDuplicateID) {
+		err = s.annotate(id, manifest, len(annotations) > 0)
+	}
+	if err == nil && len(full) > 0 {
 		err = s.lib.AddNames(id, full)
-	} else if errors.Is(err, storage.ErrDuplicateID) {
-		err = nil
 	}
 	if err != nil {
 		return "", explain("write image", short(id), err)
@@ -133,24 +140,49 @@ func (s *Store) PutImage(layers []Layer, config []byte, names ...string) (string
 	return id, nil
 }
 
-// dockerManifest is the manifest (schema 2) of layers kept as plain archives.
-func dockerManifest(layers []Layer, config []byte) ([]byte, error) {
+// annotate gives an image that is there another manifest when annotations are wanted, or are there and not wanted any more.
+func (s *Store) annotate(id string, manifest []byte, wanted bool) error {
+	old, err := s.lib.ImageBigData(id, storage.ImageDigestBigDataKey)
+	if err != nil {
+		return err
+	}
+	var have struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if err := json.Unmarshal(old, &have); err != nil {
+		return err
+	}
+	if bytes.Equal(old, manifest) || !wanted && len(have.Annotations) == 0 {
+		return nil
+	}
+	sum := func(data []byte) (digest.Digest, error) { return digest.FromBytes(data), nil }
+	key := storage.ImageDigestBigDataKey + "-" + digest.FromBytes(manifest).String()
+	return errors.Join(s.lib.SetImageBigData(id, key, manifest, sum), s.lib.SetImageBigData(id, storage.ImageDigestBigDataKey, manifest, sum))
+}
+
+// plainManifest is the manifest of layers kept as plain archives: Docker's (schema 2), or OCI's with annotations.
+func plainManifest(layers []Layer, config []byte, annotations map[string]string) ([]byte, error) {
 	type descriptor struct {
 		MediaType string `json:"mediaType"`
 		Size      int64  `json:"size"`
 		Digest    string `json:"digest"`
 	}
+	kinds := [3]string{
+		"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.container.image.v1+json", "application/vnd.docker.image.rootfs.diff.tar",
+	}
+	m := map[string]any{"schemaVersion": 2}
+	if len(annotations) > 0 {
+		kinds = [3]string{"application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar"}
+		m["annotations"] = annotations
+	}
 	list := []descriptor{}
 	for _, l := range layers {
-		list = append(list, descriptor{"application/vnd.docker.image.rootfs.diff.tar", l.Size, l.DiffID})
+		list = append(list, descriptor{kinds[2], l.Size, l.DiffID})
 	}
+	m["mediaType"], m["layers"] = kinds[0], list
+	m["config"] = descriptor{kinds[1], int64(len(config)), "sha256:" + hexSum(config)}
 	var b bytes.Buffer
-	err := json.NewEncoder(&b).Encode(map[string]any{
-		"schemaVersion": 2,
-		"mediaType":     "application/vnd.docker.distribution.manifest.v2+json",
-		"config":        descriptor{"application/vnd.docker.container.image.v1+json", int64(len(config)), "sha256:" + hexSum(config)},
-		"layers":        list,
-	})
+	err := json.NewEncoder(&b).Encode(m)
 	return bytes.TrimSpace(b.Bytes()), err
 }
 

@@ -23,13 +23,32 @@ type TarOptions struct {
 	Latest time.Time
 }
 
+// Part is a tree in an archive of several: it goes below a directory, "" for none.
+type Part struct {
+	Below string
+	Root  *os.File
+}
+
 // Tar writes a tree as an archive, sorted: the same tree gives the same bytes.
 func Tar(w io.Writer, root *os.File, o TarOptions) error {
-	t := &tarrer{w: tar.NewWriter(w), o: o, links: map[[2]uint64]string{}}
-	if err := t.directory(root, ""); err != nil {
-		return fmt.Errorf("cannot write an archive: %w", err)
+	return TarAll(w, []Part{{Root: root}}, o)
+}
+
+// TarAll writes several trees as one archive.
+func TarAll(w io.Writer, parts []Part, o TarOptions) error {
+	all := tar.NewWriter(w)
+	for _, p := range parts {
+		t := &tarrer{w: all, o: o, links: map[[2]uint64]string{}}
+		if p.Below != "" {
+			if err := all.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: p.Below + "/", Mode: 0o755, ModTime: time.Unix(0, 0)}); err != nil {
+				return fmt.Errorf("cannot write an archive: %w", err)
+			}
+		}
+		if err := t.directory(p.Root, p.Below); err != nil {
+			return fmt.Errorf("cannot write an archive: %w", err)
+		}
 	}
-	return t.w.Close()
+	return all.Close()
 }
 
 type tarrer struct {

@@ -29,6 +29,8 @@ type Layer struct {
 	ID  string `json:"id"`            // of a step, or of a layer of an image
 	Own bool   `json:"own,omitempty"` // a step's
 	Dir string `json:"dir"`
+	// Made is when, of a layer that is not a step's and whose image's history does not say it.
+	Made time.Time `json:"made,omitzero"`
 }
 
 // Tree is layers, lowest first. None is an empty tree.

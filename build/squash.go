@@ -1,0 +1,88 @@
+package build
+
+// This file makes one layer of all that a build added to its base (--squash).
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/skiff-containers/skiff/build/files"
+	"github.com/skiff-containers/skiff/build/snap"
+	"github.com/skiff-containers/skiff/storage/image"
+)
+
+// squash returns the image with one layer over its base. The layer's directory is made of links in the scratch directory and lives as long as the build.
+func (b *Built) squash(ctx context.Context, img *Image) (*Image, error) {
+	first := 0
+	for first < len(img.Tree) && !img.Tree[first].Own {
+		first++
+	}
+	own := img.Tree[first:]
+	if len(own) < 2 {
+		return img, nil
+	}
+	dir, err := os.MkdirTemp(b.images.Scratch(), "squash-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot squash the image: %w", err)
+	}
+	into, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot squash the image: %w", err)
+	}
+	defer into.Close() // nothing is buffered
+	var latest time.Time
+	for _, l := range own {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		upper, err := os.Open(l.Dir)
+		if err == nil {
+			err = files.Merge(upper, into)
+			_ = upper.Close() // only read from
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot squash the image: %w", err)
+		}
+		if step, err := b.store.Step(l.ID); err == nil && step.Created.After(latest) {
+			latest = step.Created.UTC()
+		}
+	}
+	squashed := *img
+	squashed.Tree = append(append(snap.Tree{}, img.Tree[:first]...), snap.Layer{Own: true, Dir: filepath.Clean(dir), Made: latest})
+	squashed.Config, err = squashedHistory(img.Config, first, len(own))
+	return &squashed, err
+}
+
+// squashedHistory makes the lines of the build say that they have no layer, and adds one that has.
+func squashedHistory(config []byte, base, own int) ([]byte, error) {
+	all := map[string]json.RawMessage{}
+	if len(config) > 0 {
+		if err := json.Unmarshal(config, &all); err != nil {
+			return nil, fmt.Errorf("cannot read the image's configuration: %w", err)
+		}
+	}
+	var history []image.History
+	if raw := all["history"]; raw != nil {
+		if err := json.Unmarshal(raw, &history); err != nil {
+			return nil, fmt.Errorf("cannot read the image's history: %w", err)
+		}
+	}
+	layers := 0
+	for i := range history {
+		if history[i].EmptyLayer {
+			continue
+		}
+		layers++
+		history[i].EmptyLayer = layers > base
+	}
+	history = append(history, image.History{Comment: fmt.Sprintf("squashed %d layers", own)})
+	var err error
+	if all["history"], err = json.Marshal(history); err != nil {
+		return nil, err
+	}
+	return json.Marshal(all)
+}
