@@ -20,11 +20,9 @@ import (
 	"go.podman.io/storage/pkg/archive"
 
 	"github.com/skiff-containers/skiff/build/files"
+	"github.com/skiff-containers/skiff/build/ops"
 	"github.com/skiff-containers/skiff/build/snap"
 )
-
-// uncompressed is the annotation that has the digest of a layer before it was compressed (containerd's name for it).
-const uncompressed = "containerd.io/uncompressed"
 
 // blobs is a directory with the blobs of an OCI layout. A layer is written once, however many ask for it.
 type blobs struct {
@@ -107,11 +105,19 @@ func (s *blobs) layer(img *Image, l snap.Layer) (ocispecs.Descriptor, error) {
 		return d, err
 	}
 	d.MediaType = ocispecs.MediaTypeImageLayerGzip
-	d.Annotations = map[string]string{uncompressed: digest.NewDigest(digest.SHA256, plain).String()}
+	d.Annotations = map[string]string{ops.UncompressedKey: digest.NewDigest(digest.SHA256, plain).String()}
 	s.mu.Lock()
 	s.known[l.Dir] = d
 	s.mu.Unlock()
 	return d, nil
+}
+
+// has says whether a layer has been written.
+func (s *blobs) has(l snap.Layer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.known[l.Dir]
+	return ok
 }
 
 // archive writes a layer as a plain archive: a step's own files, or a layer of the store as it came.

@@ -12,6 +12,8 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
+	"sync"
 
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/frontend/dockerfile/builder"
@@ -44,8 +46,11 @@ type Options struct {
 	// Layouts are the OCI layouts that are contexts by name: DIR[:TAG][@DIGEST].
 	Layouts map[string]string
 	Switch  ops.Switch
-	Secrets map[string]func() ([]byte, error)
-	SSH     map[string]string
+	// CacheFrom are caches to look into besides this machine's, CacheTo where the cache of this build goes.
+	CacheFrom []CacheFrom
+	CacheTo   []CacheTo
+	Secrets   map[string]func() ([]byte, error)
+	SSH       map[string]string
 	// Insecure and HostNetwork are what --allow allows.
 	Insecure, HostNetwork bool
 	// Progress is how to tell of it on Err: auto, tty, plain, rawjson or quiet.
@@ -66,6 +71,14 @@ type Built struct {
 	store   *snap.Store
 	images  *storage.Store
 	options Options
+	remotes *remotes
+}
+
+// say tells the user something that is no error.
+func (b *Built) say(text string) {
+	if b.options.Progress != "quiet" && b.options.Progress != "rawjson" {
+		fmt.Fprintf(b.options.Err, "warning: %s\n", text)
+	}
 }
 
 // Build builds and hands the result to write, while all that it needs is held.
@@ -101,26 +114,38 @@ func Build(ctx context.Context, images *storage.Store, o Options, write func(*Bu
 		defer f.Close() // only read from
 		env.Locals[name] = f
 	}
-	built, err := solve(ctx, env, keys, o)
-	if err != nil {
-		return err
-	}
-	built.store, built.images, built.options = store, images, o
-	return write(built)
-}
-
-// solve runs the frontend and what it asks for.
-func solve(ctx context.Context, env *ops.Env, keys *journal, o Options) (*Built, error) {
+	layers := &remotes{}
 	s := solver.NewSolver(solver.SolverOpt{
 		ResolveOpFunc: env.Resolve,
-		DefaultCache:  solver.NewCacheManager(ctx, "local", keys, results{env}),
+		DefaultCache:  solver.NewCacheManager(ctx, "local", keys, results{env, layers}),
 	})
 	defer s.Close()
 	job, err := s.NewJob(identity.NewID())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer job.Discard() //nolint:errcheck // the process ends
+	built, err := solve(ctx, env, job, layers, o)
+	if err != nil {
+		return err
+	}
+	built.store, built.images, built.options, built.remotes = store, images, o, layers
+	if len(o.CacheTo) > 0 {
+		if layers.blobs, err = built.newBlobs(filepath.Join(images.Scratch(), "cache-"+identity.NewID())); err != nil {
+			return err
+		}
+		if err := built.inline(ctx); err != nil {
+			return err
+		}
+	}
+	if err := write(built); err != nil {
+		return err
+	}
+	return built.exportCaches(ctx)
+}
+
+// solve runs the frontend and what it asks for.
+func solve(ctx context.Context, env *ops.Env, job *solver.Job, layers *remotes, o Options) (*Built, error) {
 	shown, warn, err := show(ctx, job, o)
 	if err != nil {
 		return nil, err
@@ -132,7 +157,9 @@ func solve(ctx context.Context, env *ops.Env, keys *journal, o Options) (*Built,
 		}
 	}
 	opts["cmdline"] = "builtin" // a # syntax= line would ask for a frontend from a registry
-	g := &gateway{env: env, job: job, opts: opts, warn: warn}
+	caches, closeCaches := importCaches(ctx, env, o.CacheFrom, layers, func(text string) { warn(gateway2.WarnOpts{}, "", text) })
+	defer closeCaches()
+	g := &gateway{env: env, job: job, opts: opts, warn: warn, caches: caches}
 	res, err := builder.Build(ctx, g)
 	var built *Built
 	if err == nil {
@@ -172,10 +199,13 @@ func show(ctx context.Context, job *solver.Job, o Options) (done func(), warn fu
 	}()
 	go func() { _ = job.Status(ctx, status) }() // it ends with the job
 	var warnings []func()
+	var mu sync.Mutex
 	warn = func(w gateway2.WarnOpts, _ digest.Digest, text string) {
 		if o.Progress == "quiet" || o.Progress == "rawjson" {
 			return
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		warnings = append(warnings, func() { fmt.Fprintf(o.Err, "\nwarning: %s\n", text); printRanges(o.Err, w) })
 	}
 	return func() {

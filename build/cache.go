@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/solver"
 	"github.com/moby/buildkit/util/compression"
@@ -102,6 +103,9 @@ func (j *journal) AddLink(id string, link solver.CacheInfoLink, target string) e
 	if err := j.CacheKeyStorage.AddLink(id, link, target); err != nil {
 		return err
 	}
+	if strings.HasPrefix(id, "random:") {
+		return nil // of this build alone
+	}
 	return j.write(entry{ID: id, Link: &link, Target: target})
 }
 
@@ -117,7 +121,10 @@ func (j *journal) Release(result string) error {
 func (j *journal) Close() error { return errors.Join(j.err, j.file.Close()) }
 
 // results is a solver.CacheResultStorage over the steps on the disk.
-type results struct{ env *ops.Env }
+type results struct {
+	env    *ops.Env
+	layers *remotes
+}
 
 // Save implements solver.CacheResultStorage: a result is on the disk when it exists.
 func (r results) Save(res solver.Result, at time.Time) (solver.CacheResult, error) {
@@ -128,14 +135,25 @@ func (r results) Save(res solver.Result, at time.Time) (solver.CacheResult, erro
 func (r results) Load(_ context.Context, res solver.CacheResult) (solver.Result, error) {
 	ref, err := r.env.Load(res.ID)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", solver.ErrNotFound, err)
+		return nil, fmt.Errorf("%w: %w: %w", solver.ErrNotFound, cerrdefs.ErrNotFound, err)
 	}
 	return ops.Result(ref), nil
 }
 
-// LoadRemotes implements solver.CacheResultStorage: nothing is remote.
-func (r results) LoadRemotes(context.Context, solver.CacheResult, *compression.Config, session.Group) ([]*solver.Remote, error) {
-	return nil, nil
+// LoadRemotes implements solver.CacheResultStorage. While a cache is exported, results are there whose layers all are in it already.
+func (r results) LoadRemotes(_ context.Context, res solver.CacheResult, _ *compression.Config, _ session.Group) ([]*solver.Remote, error) {
+	if r.layers.blobs == nil {
+		return nil, nil
+	}
+	ref, err := r.env.Load(res.ID)
+	if err != nil {
+		return nil, nil //nolint:nilerr // it is gone
+	}
+	remote, err := r.layers.of(ops.Result(ref), false)
+	if err != nil || remote == nil {
+		return nil, err
+	}
+	return []*solver.Remote{remote}, nil
 }
 
 // Exists implements solver.CacheResultStorage.

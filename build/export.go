@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/moby/buildkit/solver"
+
 	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/build/snap"
 	"github.com/skiff-containers/skiff/storage"
@@ -27,6 +29,9 @@ type Image struct {
 	Tree     snap.Tree
 	Config   []byte     // of the image, complete but for the layers
 	Epoch    *time.Time // SOURCE_DATE_EPOCH
+	base     int        // how many of the tree's layers are the base image's
+
+	result solver.CachedResult // nil of an image without layers
 }
 
 // only is the image of a build for one platform.
@@ -149,7 +154,7 @@ func (b *Built) step(img *Image, l snap.Layer, parent string) (storage.Layer, er
 func (b *Built) times(img *Image) []time.Time {
 	list := make([]time.Time, len(img.Tree))
 	for i, l := range img.Tree {
-		if l.ID == "" {
+		if !l.Made.IsZero() {
 			list[i] = l.Made
 		} else if step, err := b.store.Step(l.ID); l.Own && err == nil {
 			list[i] = step.Created.UTC()

@@ -4,6 +4,7 @@ package build
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gateway2 "github.com/moby/buildkit/frontend/gateway/client"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/skiff-containers/skiff/storage/image"
 )
 
 // finish evaluates the result: until now the frontend may only have asked for what it needs to read.
@@ -34,6 +37,15 @@ func finish(ctx context.Context, res *gateway2.Result) (*Built, error) {
 		if img.Epoch, err = parseEpoch(exptypes.ParseKey(res.Metadata, "source.date.epoch", p)); err != nil {
 			return nil, err
 		}
+		var base struct {
+			RootFS image.RootFS `json:"rootfs"`
+		}
+		if text := exptypes.ParseKey(res.Metadata, exptypes.ExporterImageBaseConfigKey, p); len(text) > 0 {
+			if err := json.Unmarshal(text, &base); err != nil {
+				return nil, fmt.Errorf("cannot read the configuration of the base image: %w", err)
+			}
+		}
+		img.base = len(base.RootFS.DiffIDs)
 		made := res.Ref
 		if len(res.Refs) > 0 {
 			made = res.Refs[p.ID]
@@ -48,7 +60,7 @@ func finish(ctx context.Context, res *gateway2.Result) (*Built, error) {
 		all.Go(func() error {
 			out, err := r.result(ctx)
 			if err == nil {
-				img.Tree = out.Tree
+				img.Tree, img.result = out.Tree, r.made
 			}
 			return err
 		})

@@ -35,7 +35,9 @@ type gateway struct {
 	env  *ops.Env
 	job  *solver.Job
 	opts map[string]string
-	warn func(w client.WarnOpts, d digest.Digest, text string)
+	// caches are looked into besides this machine's
+	caches []solver.CacheManager
+	warn   func(w client.WarnOpts, d digest.Digest, text string)
 }
 
 // BuildOpts says what this builder can do. Merging layers is left out, so that COPY --link is a plain copy.
@@ -143,13 +145,14 @@ type reference struct {
 	def  *pb.Definition
 	once sync.Once
 	ref  *ops.Ref
+	made solver.CachedResult // nil of an empty tree
 	err  error
 }
 
 // result solves the definition, once.
 func (r *reference) result(ctx context.Context) (*ops.Ref, error) {
 	r.once.Do(func() {
-		edge, ok, err := load(r.def)
+		edge, ok, err := load(r.def, r.g.caches)
 		if err != nil || !ok {
 			r.ref, r.err = &ops.Ref{}, err
 			return
@@ -159,6 +162,7 @@ func (r *reference) result(ctx context.Context) (*ops.Ref, error) {
 			r.err = located(err, r.def)
 			return
 		}
+		r.made = res
 		ref, isRef := res.Sys().(*ops.Ref)
 		if !isRef {
 			r.err = fmt.Errorf("cannot use a result of type %T", res.Sys())

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/skiff-containers/skiff/build/ops"
 	"github.com/skiff-containers/skiff/storage/disk"
 	"github.com/skiff-containers/skiff/storage/ref"
 )
@@ -75,7 +76,7 @@ func (b *Built) manifest(ctx context.Context, s *blobs, img *Image, annotations 
 		if err != nil {
 			return d, config, err
 		}
-		diffs = append(diffs, blob.Annotations[uncompressed])
+		diffs = append(diffs, blob.Annotations[ops.UncompressedKey])
 		blob.Annotations = nil
 		m.Layers = append(m.Layers, blob)
 	}

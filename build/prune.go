@@ -1,6 +1,7 @@
 package build
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -27,10 +28,43 @@ func Prune(images *storage.Store, pick func(snap.Usage) bool) (done []snap.Usage
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	done, err = s.Prune(pick)
+	if err == nil {
+		err = pruneChains(s.Dir, pick)
+	}
 	if err == nil && s.Empty() {
 		if err = os.Remove(filepath.Join(s.Dir, journalFile)); errors.Is(err, os.ErrNotExist) {
 			err = nil
 		}
 	}
 	return done, err
+}
+
+// pruneChains forgets imported results that pick chooses as if they were steps, or whose layers are gone. Their layers are the image store's.
+func pruneChains(dir string, pick func(snap.Usage) bool) error {
+	list, err := filepath.Glob(filepath.Join(dir, "chains", "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, name := range list {
+		st, err := os.Stat(name)
+		if err != nil {
+			continue // another one removed it
+		}
+		gone := pick(snap.Usage{ID: filepath.Base(name), Kind: "step", Name: "imported", Used: st.ModTime()})
+		if !gone {
+			var tree snap.Tree
+			data, err := os.ReadFile(name)
+			gone = err != nil || json.Unmarshal(data, &tree) != nil
+			for _, l := range tree {
+				_, err := os.Lstat(l.Dir)
+				gone = gone || err != nil
+			}
+		}
+		if gone {
+			if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
 }

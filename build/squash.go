@@ -17,10 +17,7 @@ import (
 
 // squash returns the image with one layer over its base. The layer's directory is made of links in the scratch directory and lives as long as the build.
 func (b *Built) squash(ctx context.Context, img *Image) (*Image, error) {
-	first := 0
-	for first < len(img.Tree) && !img.Tree[first].Own {
-		first++
-	}
+	first := min(img.base, len(img.Tree))
 	own := img.Tree[first:]
 	if len(own) < 2 {
 		return img, nil
@@ -49,6 +46,9 @@ func (b *Built) squash(ctx context.Context, img *Image) (*Image, error) {
 		}
 		if step, err := b.store.Step(l.ID); err == nil && step.Created.After(latest) {
 			latest = step.Created.UTC()
+		}
+		if l.Made.After(latest) {
+			latest = l.Made.UTC()
 		}
 	}
 	squashed := *img

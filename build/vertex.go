@@ -41,7 +41,7 @@ func (v *vertex) Name() string {
 }
 
 // load makes the graph of a definition and returns its end; nothing is a definition too, of an empty tree.
-func load(def *pb.Definition) (solver.Edge, bool, error) {
+func load(def *pb.Definition, caches []solver.CacheManager) (solver.Edge, bool, error) {
 	if def == nil || len(def.Def) == 0 {
 		return solver.Edge{}, false, nil
 	}
@@ -75,6 +75,7 @@ func load(def *pb.Definition) (solver.Edge, bool, error) {
 		if m := def.Metadata[string(d)]; m != nil {
 			v.options = solver.VertexOptions{IgnoreCache: m.IgnoreCache, Description: m.Description, ProgressGroup: m.ProgressGroup}
 		}
+		v.options.CacheSources = caches
 		for _, in := range op.Inputs {
 			from, err := visit(digest.Digest(in.Digest))
 			if err != nil {

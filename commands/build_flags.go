@@ -27,8 +27,8 @@ func buildFlags() []cli.Flag {
 		option{"build-arg", "", "list", "Set build-time variables", ""},
 		option{"build-context", "", "list", "Additional build contexts, NAME=PATH|URL|docker-image://IMAGE|oci-layout://DIR[:TAG][@DIGEST]", ""},
 		option{"builder", "", "string", "Accepted for compatibility: there is one builder", ""},
-		option{"cache-from", "", "list", "Not supported: what was built here is found anyway", ""},
-		option{"cache-to", "", "list", "Not supported", ""},
+		option{"cache-from", "", "list", "External cache sources (NAME, type=registry,ref=NAME, type=local,src=DIR)", ""},
+		option{"cache-to", "", "list", "Cache export destinations (type=registry,ref=NAME|local,dest=DIR|inline, mode=min|max)", ""},
 		option{"call", "", "string", "What to do: build, check, outline, targets", "build"},
 		option{"cgroup-parent", "", "string", "Control group that those of RUN are made in", ""},
 		option{"check", "", "", "Shorthand for --call=check", ""},
@@ -76,8 +76,6 @@ func buildFlags() []cli.Flag {
 func buildRefused() [][2]string {
 	return [][2]string{
 		{"attest", "attestations are not written in this version"},
-		{"cache-from", "what was built on this machine is found without it; caches of registries are not read in this version"},
-		{"cache-to", "caches are not exported in this version"},
 		{"policy", "build policies are not read in this version"},
 		{"security-opt", "RUN always has the default seccomp profile; --allow security.insecure with RUN --security=insecure has none"},
 	}
@@ -163,6 +161,9 @@ func buildOptions(c *cli.Context) (o build.Options, err error) {
 		o.Frontend["no-cache"] = strings.Join(list, ",")
 	}
 	if err := sandboxOptions(c, &o); err != nil {
+		return o, err
+	}
+	if err := cacheOptions(c, &o); err != nil {
 		return o, err
 	}
 	if o.Secrets, err = buildSecrets(listOf(c, "secret")); err != nil {

@@ -51,11 +51,7 @@ func (s *Store) PutLayerAs(diffID, parent string, archive io.Reader) (Layer, err
 	if err != nil {
 		return Layer{}, fmt.Errorf("cannot unpack a layer: %w", err)
 	}
-	// The rule of go.podman.io/image (storage_dest.go, layerID).
-	id := d.Encoded()
-	if parent != "" {
-		id = hexSum([]byte(parent + "+" + id))
-	}
+	id := layerID(d, parent)
 	if l, err := s.lib.Layer(id); err == nil && l.UncompressedDigest == d {
 		return Layer{ID: id, DiffID: diffID, Size: l.UncompressedSize}, nil
 	}
@@ -72,6 +68,27 @@ func (s *Store) PutLayerAs(diffID, parent string, archive io.Reader) (Layer, err
 		return Layer{}, errors.Join(fmt.Errorf("cannot unpack a layer: its digest is %s, not %s", l.UncompressedDigest, d), s.lib.DeleteLayer(id))
 	}
 	return Layer{ID: l.ID, DiffID: diffID, Size: l.UncompressedSize}, nil
+}
+
+// layerID is the rule of go.podman.io/image (storage_dest.go, layerID).
+func layerID(diffID digest.Digest, parent string) string {
+	if parent == "" {
+		return diffID.Encoded()
+	}
+	return hexSum([]byte(parent + "+" + diffID.Encoded()))
+}
+
+// HasLayer finds a layer by its digest and what it lies on.
+func (s *Store) HasLayer(diffID, parent string) (Layer, bool) {
+	d := digest.Digest(diffID)
+	if d.Validate() != nil {
+		return Layer{}, false
+	}
+	l, err := s.lib.Layer(layerID(d, parent))
+	if err != nil || l.UncompressedDigest != d {
+		return Layer{}, false
+	}
+	return Layer{ID: l.ID, DiffID: diffID, Size: l.UncompressedSize}, true
 }
 
 // ImageLayers lists an image's layers, lowest first.

@@ -121,6 +121,9 @@ func (s *Store) lock() (*disk.Lock, error) {
 	return lock, nil
 }
 
+// LayerDir is the directory with the files of a layer.
+func (s *Store) LayerDir(id string) (string, error) { return s.layerDir(id) }
+
 // layerDir is the directory of an unpacked layer, in this store or an additional one.
 func (s *Store) layerDir(id string) (string, error) {
 	for _, root := range append([]string{s.lib.GraphRoot()}, s.extra...) {

@@ -29,7 +29,7 @@ type layout struct {
 // AddLayout makes an image of a layout (DIR[:TAG][@DIGEST]) a named context and returns what the frontend is to call it.
 func (e *Env) AddLayout(name, where string) (string, error) {
 	dir, tag, sum := splitLayout(where)
-	index, desc, err := findInLayout(dir, tag, sum)
+	index, desc, err := FindInLayout(dir, tag, sum)
 	if err != nil {
 		return "", fmt.Errorf("cannot use the OCI layout %s as context %q: %w", where, name, err)
 	}
@@ -56,8 +56,8 @@ func splitLayout(where string) (dir, tag, sum string) {
 	return dir, tag, sum
 }
 
-// findInLayout chooses among what a layout's index lists: by digest, by tag, or the only one or "latest".
-func findInLayout(dir, tag, sum string) (int, *ocispecs.Descriptor, error) {
+// FindInLayout chooses among what a layout's index lists: by digest, by tag, or the only one or "latest".
+func FindInLayout(dir, tag, sum string) (int, *ocispecs.Descriptor, error) {
 	data, err := os.ReadFile(filepath.Join(dir, ocispecs.ImageIndexFile))
 	if err != nil {
 		return 0, nil, err

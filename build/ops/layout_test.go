@@ -51,7 +51,7 @@ func TestLayouts(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.where, func(t *testing.T) {
 			at, tag, sum := splitLayout(filepath.Join(dir, tt.where))
-			index, _, err := findInLayout(at, tag, sum)
+			index, _, err := FindInLayout(at, tag, sum)
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Fatalf("got %v, want %q", err, tt.err)

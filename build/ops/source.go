@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/buildkit/solver"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/skiff-containers/skiff/pull"
 	"github.com/skiff-containers/skiff/storage/image"
@@ -57,6 +58,9 @@ func (o *sourceOp) CacheMap(ctx context.Context, _ solver.JobContext, _ int) (*s
 		return nil, false, fmt.Errorf("cannot build from %s: there are images, directories, OCI layouts, http(s) and git", o.op.Identifier)
 	}
 	m, err := o.cacheMap("skiff.source."+scheme+".v1", key, nil)
+	if err == nil && scheme == "local" {
+		m.Digest = digest.Digest("random:" + m.Digest.Encoded()) // never found again: it is not worth keeping
+	}
 	return m, true, err
 }
 
@@ -170,6 +174,9 @@ func (e *Env) Load(key string) (*Ref, error) {
 			return nil, err
 		}
 		return &Ref{Key: key, Tree: e.Snap.Image(img)}, nil
+	}
+	if strings.HasPrefix(key, chainPrefix) {
+		return e.loadChain(key)
 	}
 	tree, err := e.Snap.Load(key)
 	if err != nil {
