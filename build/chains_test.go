@@ -50,7 +50,9 @@ func exported(t *testing.T, twice bool) (cachetypes.CacheConfig, layerTable) {
 }
 
 // key is a record's digest: that of an operation, with the number of its output.
-func key(name string) digest.Digest { return digest.FromString(digest.FromString(name).String() + "@0") }
+func key(name string) digest.Digest {
+	return digest.FromString(digest.FromString(name).String() + "@0")
+}
 
 func TestChains(t *testing.T) {
 	config, table := exported(t, false)

@@ -7,6 +7,8 @@ package commands
 import (
 	"fmt"
 	"os"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,6 +16,7 @@ import (
 
 	"github.com/skiff-containers/skiff/build"
 	"github.com/skiff-containers/skiff/netns"
+	"github.com/skiff-containers/skiff/pull"
 	"github.com/skiff-containers/skiff/run/config"
 )
 
@@ -81,13 +84,30 @@ func buildRefused() [][2]string {
 	}
 }
 
-// platformsOf are the platforms to build for, in any of the ways to write several.
-func platformsOf(c *cli.Context) []string {
+// platformsOf are the platforms to build for, each once, in any of the ways to write several.
+func platformsOf(c *cli.Context) ([]string, error) {
 	var list []string
-	for _, p := range listOf(c, "platform") {
-		list = append(list, strings.Split(p, ",")...)
+	for _, word := range listOf(c, "platform") {
+		for _, p := range strings.Split(word, ",") {
+			if p = strings.TrimSpace(p); p == "local" {
+				p = "linux/" + runtime.GOARCH
+			}
+			parsed, err := pull.ParsePlatform(p)
+			if err == nil && parsed.Architecture == "" {
+				err = fmt.Errorf("platform %q has no architecture; it is OS/ARCH or OS/ARCH/VARIANT, such as linux/arm64", p)
+			}
+			if err == nil && parsed.OS != "linux" {
+				err = fmt.Errorf("platform %q is not linux", p)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("cannot use --platform %s: %w", word, err)
+			}
+			if text := parsed.String(); !slices.Contains(list, text) {
+				list = append(list, text)
+			}
+		}
 	}
-	return list
+	return list, nil
 }
 
 // checkBuildFlags refuses what cannot be done before anything is.
@@ -107,9 +127,6 @@ func checkBuildFlags(c *cli.Context) error {
 	}
 	if v := c.String("isolation"); v != "" && v != "default" {
 		return refuse("isolation", fmt.Sprintf("%s is for Windows", v))
-	}
-	if len(listOf(c, "platform")) > 1 || strings.Contains(strings.Join(listOf(c, "platform"), ""), ",") {
-		return refuse("platform", "one image of several platforms cannot be built in this version; build each")
 	}
 	if n := c.String("network"); strings.HasPrefix(n, "container:") {
 		return refuse("network", "a build has a network of its own, or the host's")
@@ -152,9 +169,11 @@ func buildOptions(c *cli.Context) (o build.Options, err error) {
 	if v := c.String("target"); v != "" {
 		o.Frontend["target"] = v
 	}
-	if v := listOf(c, "platform"); len(v) > 0 {
-		o.Frontend["platform"] = v[0]
+	list, err := platformsOf(c)
+	if err != nil {
+		return o, err
 	}
+	o.Frontend["platform"] = strings.Join(list, ",")
 	if c.Bool("no-cache") {
 		o.Frontend["no-cache"] = ""
 	} else if list := listOf(c, "no-cache-filter"); len(list) > 0 {

@@ -6,6 +6,7 @@ package commands
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -51,10 +52,20 @@ func destinations(c *cli.Context) ([]destination, error) {
 		}
 		annotations = append(annotations, more...)
 	}
-	several := len(platformsOf(c)) > 1
+	platforms, err := platformsOf(c)
+	if err != nil {
+		return nil, misused{err}
+	}
+	several := len(platforms) > 1
 	for i := range list {
 		d := &list[i]
+		d.push = d.push || c.Bool("push") && d.kind == "image"
 		d.annotations = append(slices.Clone(annotations), d.annotations...)
+		if several {
+			if err := d.several(); err != nil {
+				return nil, misused{err}
+			}
+		}
 		for _, a := range d.annotations {
 			if a.On != build.OnManifest && !several {
 				return nil, misused{fmt.Errorf("cannot annotate the %s with %s: an image of one platform is written without an index", a.On, a.Key)}
@@ -63,13 +74,23 @@ func destinations(c *cli.Context) ([]destination, error) {
 				return nil, misused{fmt.Errorf("cannot annotate what is written as type=%s: that has no annotations; use type=oci, image or registry", d.kind)}
 			}
 		}
-		d.push = d.push || c.Bool("push") && d.kind == "image"
 		d.names = append(d.names, listOf(c, "tag")...)
 		if d.push && len(d.names) == 0 {
 			return nil, &usageError{text: "cannot push what has no name: give it one with --tag", verb: "build", code: exitOurs}
 		}
 	}
 	return list, nil
+}
+
+// several says why images of several platforms cannot go to a destination; nil when they can.
+func (d destination) several() error {
+	switch {
+	case d.kind == "docker":
+		return errors.New("cannot write images of several platforms with type=docker, which has room for one: use type=oci")
+	case d.kind == "image" && !d.push:
+		return errors.New("cannot keep images of several platforms under one name in the store: use --push, or -o type=oci,dest=FILE")
+	}
+	return nil
 }
 
 // parseDestination reads type=...,dest=...; a path alone is a directory, and - an archive on standard output.
@@ -162,21 +183,32 @@ func writeBuilt(c *cli.Context, s *storage.Store, records *record.Store, b *buil
 			}
 			fallthrough
 		default:
-			err = w.store(c, s, records, b, d)
+			if b.Indexed() {
+				err = w.push(c, s, b, d)
+			} else {
+				err = w.store(c, s, records, b, d)
+			}
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if err := buildFiles(c, s, w); err != nil || w.id == "" {
+	if err := buildFiles(c, s, w); err != nil {
 		return err
+	}
+	told := "sha256:" + w.id
+	if w.id == "" {
+		told = w.digest
+	}
+	if told == "" {
+		return nil
 	}
 	for _, d := range list {
 		if d.dest == "-" {
 			return nil // standard output is the archive's
 		}
 	}
-	_, err := fmt.Fprintln(c.App.Writer, "sha256:"+w.id)
+	_, err := fmt.Fprintln(c.App.Writer, told)
 	return err
 }
 
@@ -200,6 +232,26 @@ func (w *written) store(c *cli.Context, s *storage.Store, records *record.Store,
 	return nil
 }
 
+// push writes to registries what the store has no room for.
+func (w *written) push(c *cli.Context, s *storage.Store, b *build.Built, d destination) error {
+	dir, err := os.MkdirTemp(s.Scratch(), "layout-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // the scratch directory goes anyway
+	done, err := b.Layout(c.Context, dir, d.annotations)
+	if err != nil {
+		return err
+	}
+	w.id, w.names, w.digest = strings.TrimPrefix(done.Config, "sha256:"), d.names, done.Top.Digest.String()
+	for _, name := range d.names {
+		if _, err := pull.PushLayout(c.Context, s, dir, name, pull.PushOptions{Access: accessOf(c)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // archive writes an OCI or Docker archive. Nothing of it comes into the store.
 func (w *written) archive(c *cli.Context, s *storage.Store, b *build.Built, d destination) error {
 	dir, err := os.MkdirTemp(s.Scratch(), "layout-")
@@ -207,9 +259,6 @@ func (w *written) archive(c *cli.Context, s *storage.Store, b *build.Built, d de
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // the scratch directory goes anyway
-	if d.kind == "docker" && b.Indexed() {
-		return fmt.Errorf("cannot write images of several platforms as a Docker archive, which has room for one: use type=oci")
-	}
 	done, err := b.Layout(c.Context, dir, d.annotations, d.names...)
 	if err != nil {
 		return err
@@ -248,8 +297,12 @@ func toFile(c *cli.Context, dest string, write func(*os.File) error) error {
 // buildFiles writes --iidfile and --metadata-file.
 func buildFiles(c *cli.Context, s *storage.Store, w written) error {
 	id, names := w.id, w.names
-	if path := c.String("iidfile"); path != "" && id != "" {
-		if err := disk.WriteFile(path, []byte("sha256:"+id), 0o644, disk.Volatile); err != nil {
+	told := "sha256:" + id
+	if id == "" {
+		told = w.digest
+	}
+	if path := c.String("iidfile"); path != "" && told != "" {
+		if err := disk.WriteFile(path, []byte(told), 0o644, disk.Volatile); err != nil {
 			return fmt.Errorf("cannot write --iidfile: %w", err)
 		}
 	}

@@ -24,6 +24,8 @@ type Options struct {
 	Access
 	Platform Platform
 	AllTags  bool
+	// Unnamed leaves the names of the store as they are: the image is known by its id alone.
+	Unnamed bool
 	// Progress is called for every event, from another goroutine but one at a time; nil for silence.
 	Progress func(Event)
 }
@@ -79,7 +81,11 @@ func pullNamed(ctx context.Context, s *storage.Store, name string, o Options) ([
 		if err != nil {
 			return done, fmt.Errorf("cannot pull %s: %w", name, err)
 		}
-		img, err := pullOne(ctx, s, sys, source, one, o)
+		as := one
+		if o.Unnamed {
+			as = nil
+		}
+		img, err := pullOne(ctx, s, sys, source, as, o)
 		if err == nil {
 			done = append(done, img)
 			continue

@@ -108,21 +108,7 @@ func (o *execOp) refuse() error {
 	case len(o.op.CdiDevices) > 0:
 		return fmt.Errorf("cannot give device %s: this version has no CDI devices", o.op.CdiDevices[0].Name)
 	}
-	if p := o.platform; p != nil && p.Architecture != "" && p.Architecture != runtime.GOARCH {
-		if _, err := os.Stat("/proc/sys/fs/binfmt_misc/qemu-" + machine(p.Architecture)); err != nil {
-			return fmt.Errorf("cannot run a command for linux/%s on this linux/%s machine: no emulator is registered in /proc/sys/fs/binfmt_misc (install qemu-user-static)", p.Architecture, runtime.GOARCH)
-		}
-	}
-	return nil
-}
-
-// machine is an architecture as qemu calls it.
-func machine(arch string) string {
-	names := map[string]string{"amd64": "x86_64", "arm64": "aarch64", "386": "i386", "ppc64le": "ppc64le"}
-	if n, ok := names[arch]; ok {
-		return n
-	}
-	return arch
+	return runnable(o.platform)
 }
 
 // network is the command's: host, none or the name of a network.

@@ -55,9 +55,9 @@ type Env struct {
 
 	pulling sync.Mutex
 	pulled  map[string]*image.Image
-	pinned  map[string]*image.Image // by digest
-	layouts map[string]*layout      // by the name that the frontend has for it
-	gotten  sync.Map                // of downloads and clones, by their description
+	pinned  map[string][]*image.Image // by digest
+	layouts map[string]*layout        // by the name that the frontend has for it
+	gotten  sync.Map                  // of downloads and clones, by their description
 }
 
 // Ref is the result of a step: layers, or a directory of the user's that is read where it is.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/moby/buildkit/solver"
@@ -115,8 +116,12 @@ func (e *Env) Image(ctx context.Context, name string, p *pb.Platform, always boo
 	platform := platformOf(p)
 	e.pulling.Lock()
 	defer e.pulling.Unlock()
-	if _, sum, ok := strings.Cut(name, "@"); ok && e.pinned[sum] != nil {
-		return e.pinned[sum], nil
+	if _, sum, ok := strings.Cut(name, "@"); ok {
+		for _, img := range e.pinned[sum] { // the digest of an index is that of several images
+			if platform.Matches(img.Config.OS, img.Config.Architecture, img.Config.Variant) {
+				return img, nil
+			}
+		}
 	}
 	key := name + "|" + fmt.Sprint(platform)
 	if img := e.pulled[key]; img != nil {
@@ -133,7 +138,7 @@ func (e *Env) Image(ctx context.Context, name string, p *pb.Platform, always boo
 		}
 	}
 	if img == nil {
-		done, err := pull.Pull(ctx, e.Images, name, pull.Options{Access: e.Access, Platform: platform})
+		done, err := pull.Pull(ctx, e.Images, name, pull.Options{Access: e.Access, Platform: platform, Unnamed: foreign(platform)})
 		if err != nil {
 			return nil, err
 		}
@@ -151,6 +156,9 @@ func (e *Env) Image(ctx context.Context, name string, p *pb.Platform, always boo
 	return img, nil
 }
 
+// foreign says whether a platform is another than this machine's. An image for it must not take the name from the one that is run here.
+func foreign(p pull.Platform) bool { return p.Architecture != "" && p.Architecture != runtime.GOARCH }
+
 // Pin makes the name that a frontend gives an image, once it knows the digest, mean this very image for the rest of the build.
 func (e *Env) Pin(img *image.Image) string {
 	sum := img.Digest
@@ -160,9 +168,9 @@ func (e *Env) Pin(img *image.Image) string {
 	e.pulling.Lock()
 	defer e.pulling.Unlock()
 	if e.pinned == nil {
-		e.pinned = map[string]*image.Image{}
+		e.pinned = map[string][]*image.Image{}
 	}
-	e.pinned[sum] = img
+	e.pinned[sum] = append(e.pinned[sum], img)
 	return sum
 }
 
