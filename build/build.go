@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/frontend/dockerfile/builder"
@@ -58,6 +59,8 @@ type Options struct {
 	Err      *os.File
 	// Rewrite gives files later than SOURCE_DATE_EPOCH that time.
 	Rewrite bool
+	// Provenance asks for an attestation beside each image of a layout; nil is none.
+	Provenance *Provenance
 	// Squash makes one layer of all that is built.
 	Squash bool
 }
@@ -72,6 +75,8 @@ type Built struct {
 	images  *storage.Store
 	options Options
 	remotes *remotes
+	env     *ops.Env
+	started time.Time
 }
 
 // say tells the user something that is no error.
@@ -114,7 +119,7 @@ func Build(ctx context.Context, images *storage.Store, o Options, write func(*Bu
 		defer f.Close() // only read from
 		env.Locals[name] = f
 	}
-	layers := &remotes{}
+	layers, started := &remotes{}, time.Now().UTC()
 	s := solver.NewSolver(solver.SolverOpt{
 		ResolveOpFunc: env.Resolve,
 		DefaultCache:  solver.NewCacheManager(ctx, "local", keys, results{env, layers}),
@@ -129,7 +134,7 @@ func Build(ctx context.Context, images *storage.Store, o Options, write func(*Bu
 	if err != nil {
 		return err
 	}
-	built.store, built.images, built.options, built.remotes = store, images, o, layers
+	built.store, built.images, built.options, built.remotes, built.env, built.started = store, images, o, layers, env, started
 	if len(o.CacheTo) > 0 {
 		if layers.blobs, err = built.newBlobs(filepath.Join(images.Scratch(), "cache-"+identity.NewID())); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/solver"
+	"github.com/moby/buildkit/solver/pb"
 
 	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/build/snap"
@@ -31,7 +32,8 @@ type Image struct {
 	Epoch    *time.Time // SOURCE_DATE_EPOCH
 	base     int        // how many of the tree's layers are the base image's
 
-	result solver.CachedResult // nil of an image without layers
+	result     solver.CachedResult // nil of an image without layers
+	definition *pb.Definition      // likewise
 }
 
 // only is the image of a build for one platform.

@@ -60,7 +60,7 @@ func finish(ctx context.Context, res *gateway2.Result) (*Built, error) {
 		all.Go(func() error {
 			out, err := r.result(ctx)
 			if err == nil {
-				img.Tree, img.result = out.Tree, r.made
+				img.Tree, img.result, img.definition = out.Tree, r.made, r.def
 			}
 			return err
 		})

@@ -30,7 +30,7 @@ func (b *Built) Layout(ctx context.Context, dir string, annotations []Annotation
 	if err != nil {
 		return Written{}, err
 	}
-	var list []ocispecs.Descriptor
+	var list, attested []ocispecs.Descriptor
 	var done Written
 	for i := range b.Images {
 		img := &b.Images[i]
@@ -38,9 +38,17 @@ func (b *Built) Layout(ctx context.Context, dir string, annotations []Annotation
 		if err != nil {
 			return done, err
 		}
+		if b.options.Provenance != nil {
+			a, err := b.attest(ctx, s, img, d, names)
+			if err != nil {
+				return done, err
+			}
+			attested = append(attested, a)
+		}
 		d.Annotations = annotationsFor(annotations, OnManifestDescriptor, img.Platform)
 		list, done.Top, done.Config = append(list, d), d, config.Digest.String()
 	}
+	list = append(list, attested...)
 	if b.Indexed() {
 		index := ocispecs.Index{
 			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageIndex, Manifests: list, Annotations: annotationsFor(annotations, OnIndex, ""),
@@ -57,7 +65,7 @@ func (b *Built) Layout(ctx context.Context, dir string, annotations []Annotation
 }
 
 // Indexed says whether the images are written as an index.
-func (b *Built) Indexed() bool { return len(b.Images) > 1 }
+func (b *Built) Indexed() bool { return len(b.Images) > 1 || b.options.Provenance != nil }
 
 // manifest writes one image's layers, configuration and manifest.
 func (b *Built) manifest(ctx context.Context, s *blobs, img *Image, annotations map[string]string) (d, config ocispecs.Descriptor, err error) {

@@ -26,7 +26,7 @@ func buildFlags() []cli.Flag {
 		option{"add-host", "", "list", "Add a custom host-to-IP mapping (HOST:IP)", ""},
 		option{"allow", "", "list", "Allow an entitlement: network.host, security.insecure", ""},
 		option{"annotation", "", "list", "Add an annotation, [PLACE:]KEY=VALUE (manifest, index, manifest-descriptor, index-descriptor)", ""},
-		option{"attest", "", "list", "Not supported", ""},
+		option{"attest", "", "list", "Attestation parameters (type=provenance,mode=max)", ""},
 		option{"build-arg", "", "list", "Set build-time variables", ""},
 		option{"build-context", "", "list", "Additional build contexts, NAME=PATH|URL|docker-image://IMAGE|oci-layout://DIR[:TAG][@DIGEST]", ""},
 		option{"builder", "", "string", "Accepted for compatibility: there is one builder", ""},
@@ -57,13 +57,13 @@ func buildFlags() []cli.Flag {
 		option{"platform", "", "list", "Set target platform for build", ""},
 		option{"policy", "", "list", "Not supported", ""},
 		option{"progress", "", "string", "Set type of progress output (auto, none, plain, quiet, rawjson, tty)", "auto"},
-		option{"provenance", "", "string", "Only false: no provenance is written", ""},
+		option{"provenance", "", "string", "Shorthand for --attest=type=provenance", ""},
 		option{"pull", "", "", "Always attempt to pull all referenced images", ""},
 		option{"push", "", "", "Shorthand for --output=type=registry", ""},
 		option{"quiet", "q", "", "Suppress the build output and print image ID on success", ""},
 		option{"resource", "", "list", "Limits of each RUN: memory=SIZE, cpu-quota=N, cpuset-cpus=LIST, ...", ""},
 		option{"rm", "", "", "Accepted for compatibility: nothing is ever left", "true"},
-		option{"sbom", "", "string", "Only false: no bill of materials is written", ""},
+		option{"sbom", "", "string", "Only false: there is no scanner for a bill of materials", ""},
 		option{"secret", "", "list", "Secret to expose to the build (id=NAME[,src=FILE|,env=NAME])", ""},
 		option{"security-opt", "", "list", "Not supported", ""},
 		option{"shm-size", "", "bytes", "Size of /dev/shm", ""},
@@ -78,7 +78,6 @@ func buildFlags() []cli.Flag {
 // buildRefused are the flags that do nothing here, with the reason.
 func buildRefused() [][2]string {
 	return [][2]string{
-		{"attest", "attestations are not written in this version"},
 		{"policy", "build policies are not read in this version"},
 		{"security-opt", "RUN always has the default seccomp profile; --allow security.insecure with RUN --security=insecure has none"},
 	}
@@ -118,11 +117,6 @@ func checkBuildFlags(c *cli.Context) error {
 	for _, r := range buildRefused() {
 		if c.IsSet(r[0]) {
 			return refuse(r[0], r[1])
-		}
-	}
-	for _, name := range []string{"provenance", "sbom"} {
-		if v := c.String(name); c.IsSet(name) && v != "false" && v != "0" && v != "mode=disabled" {
-			return refuse(name, "attestations are not written in this version; --"+name+"=false is what happens")
 		}
 	}
 	if v := c.String("isolation"); v != "" && v != "default" {
@@ -183,6 +177,9 @@ func buildOptions(c *cli.Context) (o build.Options, err error) {
 		return o, err
 	}
 	if err := cacheOptions(c, &o); err != nil {
+		return o, err
+	}
+	if o.Provenance, err = attestations(c); err != nil {
 		return o, err
 	}
 	if o.Secrets, err = buildSecrets(listOf(c, "secret")); err != nil {

@@ -57,6 +57,10 @@ func destinations(c *cli.Context) ([]destination, error) {
 		return nil, misused{err}
 	}
 	several := len(platforms) > 1
+	provenance, err := attestations(c)
+	if err != nil {
+		return nil, err
+	}
 	for i := range list {
 		d := &list[i]
 		d.push = d.push || c.Bool("push") && d.kind == "image"
@@ -66,8 +70,13 @@ func destinations(c *cli.Context) ([]destination, error) {
 				return nil, misused{err}
 			}
 		}
+		if provenance != nil {
+			if err := d.attested(); err != nil {
+				return nil, misused{err}
+			}
+		}
 		for _, a := range d.annotations {
-			if a.On != build.OnManifest && !several {
+			if a.On != build.OnManifest && !several && provenance == nil {
 				return nil, misused{fmt.Errorf("cannot annotate the %s with %s: an image of one platform is written without an index", a.On, a.Key)}
 			}
 			if d.kind == "docker" || d.kind == "local" || d.kind == "tar" {
@@ -91,6 +100,14 @@ func (d destination) several() error {
 		return errors.New("cannot keep images of several platforms under one name in the store: use --push, or -o type=oci,dest=FILE")
 	}
 	return nil
+}
+
+// attested says why attestations cannot go to a destination; nil when they can.
+func (d destination) attested() error {
+	if d.kind == "oci" || d.kind == "image" && d.push {
+		return nil
+	}
+	return errors.New("cannot write an attestation: images of the store, Docker archives and plain files have none; use --push, or -o type=oci,dest=FILE")
 }
 
 // parseDestination reads type=...,dest=...; a path alone is a directory, and - an archive on standard output.
@@ -239,7 +256,7 @@ func (w *written) push(c *cli.Context, s *storage.Store, b *build.Built, d desti
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // the scratch directory goes anyway
-	done, err := b.Layout(c.Context, dir, d.annotations)
+	done, err := b.Layout(c.Context, dir, d.annotations, d.names...)
 	if err != nil {
 		return err
 	}

@@ -269,3 +269,21 @@ func (e *Env) cloned(ctx context.Context, op *pb.SourceOp, name string) (*Ref, e
 	}
 	return e.keep(d, name, err)
 }
+
+// Commit is the commit that a git source was, or is, fetched at.
+func (e *Env) Commit(ctx context.Context, op *pb.SourceOp) (string, error) {
+	f, err := e.clone(ctx, op)
+	if err != nil {
+		return "", err
+	}
+	return f.commit, nil
+}
+
+// Checksum is the digest of a file that was, or is, fetched by http(s).
+func (e *Env) Checksum(ctx context.Context, op *pb.SourceOp) (string, error) {
+	f, err := e.download(ctx, op)
+	if err != nil {
+		return "", err
+	}
+	return f.sum, nil
+}
