@@ -98,6 +98,9 @@ func Build(ctx context.Context, images *storage.Store, o Options, write func(*Bu
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := tidy(store, images); err != nil {
+		return err
+	}
 	keys, err := openJournal(store.Dir)
 	if err != nil {
 		return err

@@ -28,6 +28,9 @@ import (
 // journalFile is in the build directory.
 const journalFile = "cache.journal"
 
+// maxEntry is the length of the longest line, in bytes.
+const maxEntry = 1 << 20
+
 // journal is a solver.CacheKeyStorage.
 type journal struct {
 	solver.CacheKeyStorage
@@ -43,6 +46,7 @@ type entry struct {
 	Link   *solver.CacheInfoLink `json:"link,omitempty"`
 	Target string                `json:"target,omitempty"`
 	Gone   string                `json:"gone,omitempty"` // a result that was let go
+	Size   int64                 `json:"size,omitempty"` // of the journal when it was compacted, in bytes; the first line
 }
 
 func openJournal(dir string) (*journal, error) {
@@ -52,7 +56,7 @@ func openJournal(dir string) (*journal, error) {
 	}
 	j := &journal{CacheKeyStorage: solver.NewInMemoryCacheStorage(), file: f}
 	s := bufio.NewScanner(f)
-	s.Buffer(nil, 1<<20)
+	s.Buffer(nil, maxEntry)
 	for s.Scan() {
 		var e entry
 		if len(s.Bytes()) == 0 || json.Unmarshal(s.Bytes(), &e) != nil {
@@ -136,6 +140,9 @@ func (r results) Load(_ context.Context, res solver.CacheResult) (solver.Result,
 	ref, err := r.env.Load(res.ID)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w: %w", solver.ErrNotFound, cerrdefs.ErrNotFound, err)
+	}
+	if len(ref.Tree) > 0 && ref.Tree[len(ref.Tree)-1].Own {
+		r.env.Snap.Used(ref.Tree.ID())
 	}
 	return ops.Result(ref), nil
 }

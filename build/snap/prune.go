@@ -39,6 +39,9 @@ func (s *Store) Usage() ([]Usage, error) {
 			continue
 		}
 		u := Usage{ID: step.ID, Kind: "step", Name: step.Name, Size: step.Size, Used: step.Created}
+		if st, err := os.Stat(filepath.Join(s.stepDir(step.ID), stepFile)); err == nil && st.ModTime().After(u.Used) {
+			u.Used = st.ModTime()
+		}
 		for _, l := range step.Tree[:len(step.Tree)-1] {
 			if l.Own {
 				u.Parents = append(u.Parents, l.ID)
@@ -46,6 +49,7 @@ func (s *Store) Usage() ([]Usage, error) {
 		}
 		list = append(list, u)
 	}
+	useBelow(list)
 	mounts, err := os.ReadDir(filepath.Join(s.Dir, mountsDir))
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the build cache: %w", err)
@@ -71,23 +75,63 @@ func (s *Store) Usage() ([]Usage, error) {
 	return list, nil
 }
 
+// useBelow makes a step as lately used as the latest of those that lie on it.
+func useBelow(list []Usage) {
+	at := make(map[string]int, len(list))
+	for i := range list {
+		at[list[i].ID] = i
+	}
+	for i := range list {
+		for _, p := range list[i].Parents { // all of them, not only the next
+			if j, ok := at[p]; ok && list[i].Used.After(list[j].Used) {
+				list[j].Used = list[i].Used
+			}
+		}
+	}
+}
+
+// Used notes that a step was of use, for Prune.
+func (s *Store) Used(id string) {
+	if id == "" || strings.ContainsAny(id, "/.") {
+		return
+	}
+	now := time.Now()
+	_ = os.Chtimes(filepath.Join(s.stepDir(id), stepFile), now, now) // it may be gone; a guess is as good
+}
+
 // ErrBusy says that a build is running.
 var ErrBusy = errors.New("a build is running")
 
-// Prune removes what pick chooses, with the steps that lie on it, and returns what went. No build may run meanwhile.
-func (s *Store) Prune(pick func(Usage) bool) ([]Usage, error) {
+// Alone holds the build directory against everybody else, or returns ErrBusy at once. Another process may have held it in between.
+func (s *Store) Alone() error {
 	if err := s.lock.Unlock(); err != nil {
-		return nil, err
+		return err
 	}
 	lock, err := disk.TryLock(filepath.Join(s.Dir, lockName), disk.Exclusive)
+	if err == nil {
+		s.lock = lock
+		return nil
+	}
 	if errors.Is(err, disk.ErrLocked) {
-		err = fmt.Errorf("cannot prune the build cache: %w", ErrBusy)
+		err = ErrBusy
 	}
-	if err != nil {
-		s.lock, _ = disk.WaitLock(filepath.Join(s.Dir, lockName), disk.Shared, nil) // Close gives it back
-		return nil, err
+	return errors.Join(err, s.share())
+}
+
+// Share ends Alone.
+func (s *Store) Share() error { return errors.Join(s.lock.Unlock(), s.share()) }
+
+// share takes the lock as all builds do.
+func (s *Store) share() (err error) {
+	s.lock, err = disk.WaitLock(filepath.Join(s.Dir, lockName), disk.Shared, nil)
+	return err
+}
+
+// Prune removes what pick chooses, with the steps that lie on it, and returns what went. No build may run meanwhile.
+func (s *Store) Prune(pick func(Usage) bool) ([]Usage, error) {
+	if err := s.Alone(); err != nil {
+		return nil, fmt.Errorf("cannot prune the build cache: %w", err)
 	}
-	s.lock = lock
 	list, err := s.Usage()
 	if err != nil {
 		return nil, err
