@@ -3,6 +3,7 @@ package pull
 // This file makes an image of a container: its image's layers, and one of what the container changed.
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/run/config"
@@ -81,9 +84,14 @@ func putUpper(s *storage.Store, below []storage.Layer, dir string) (storage.Laye
 	if n := len(below); n > 0 {
 		parent = below[n-1].ID
 	}
+	// Twice through the files, which are in memory by then: the layer's id follows from its contents.
+	h := sha256.New()
+	if err := files.Tar(h, root, files.TarOptions{Changes: true}); err != nil {
+		return storage.Layer{}, err
+	}
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(files.Tar(w, root, files.TarOptions{Changes: true})) }()
-	layer, err := s.PutLayer(parent, r)
+	layer, err := s.PutLayerAs(digest.NewDigest(digest.SHA256, h).String(), parent, r)
 	_ = r.Close() // what remains is not wanted
 	return layer, err
 }

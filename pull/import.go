@@ -63,7 +63,7 @@ func Import(ctx context.Context, s *storage.Store, source string, in io.Reader, 
 	}
 	id, err := s.PutImage([]storage.Layer{layer}, config.encode(layer.DiffID, o), names...)
 	if err != nil {
-		return "", errors.Join(explain(ctx, "import", source, "", err), s.DropLayer(layer))
+		return "", explain(ctx, "import", source, "", err) // the layer may be another's by now; it is swept if not
 	}
 	return id, nil
 }

@@ -14,6 +14,7 @@ import (
 	"go.podman.io/image/v5/oci/layout"
 	transport "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/types"
+	lib "go.podman.io/storage"
 
 	"github.com/skiff-containers/skiff/storage"
 	"github.com/skiff-containers/skiff/storage/ref"
@@ -198,6 +199,9 @@ func pullOne(ctx context.Context, s *storage.Store, sys *types.SystemContext, so
 	done := events(options, tell)
 	_, err = copy.Image(ctx, policy, target, source, options)
 	done()
+	if errors.Is(err, lib.ErrDuplicateID) {
+		return present(ctx, s, sys, source, named)
+	}
 	if err != nil {
 		return Image{}, listPlatforms(ctx, source, sys, o.Platform, err)
 	}
@@ -213,6 +217,21 @@ func pullOne(ctx context.Context, s *storage.Store, sys *types.SystemContext, so
 		img.Names = []string{named.String()}
 	}
 	return img, nil
+}
+
+// present is an image that the store has already, over layers with other ids: older versions gave those of import and commit any. It gets the name.
+func present(ctx context.Context, s *storage.Store, sys *types.SystemContext, source types.ImageReference, named reference.Named) (Image, error) {
+	img, err := source.NewImage(ctx, sys)
+	if err != nil {
+		return Image{}, err
+	}
+	defer img.Close() //nolint:errcheck // only read from
+	done := Image{ID: img.ConfigInfo().Digest.Encoded()}
+	if named == nil {
+		return done, nil
+	}
+	done.Names = []string{named.String()}
+	return done, s.AddNames(done.ID, named.String())
 }
 
 // destination is the place in the store: a name, or without one the id that the configuration gives.

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
+	packed "go.podman.io/storage/pkg/archive"
 
 	"github.com/skiff-containers/skiff/storage/disk"
 )
@@ -35,23 +37,60 @@ func (s *Store) Writing() (unlock func() error, err error) {
 
 func (s *Store) writersLock() string { return filepath.Join(s.data, "storage", "writers.lock") }
 
-// PutLayer unpacks an archive, plain or compressed, as a layer over parent ("" for a first one).
-func (s *Store) PutLayer(parent string, archive io.Reader) (Layer, error) {
-	l, _, err := s.lib.PutLayer("", parent, nil, "", false, nil, archive)
+// PutLayer unpacks an archive, plain or compressed, as a layer over parent ("" for a first one). The archive is kept in a file without a name meanwhile: a layer's id
+// follows from its contents, and pulling and loading would not find one with another.
+func (s *Store) PutLayer(parent string, in io.Reader) (Layer, error) {
+	l, err := s.putLayer(parent, in)
 	if err != nil {
 		return Layer{}, fmt.Errorf("cannot unpack a layer: %w", err)
 	}
-	return Layer{ID: l.ID, DiffID: l.UncompressedDigest.String(), Size: l.UncompressedSize}, nil
+	return l, nil
+}
+
+func (s *Store) putLayer(parent string, in io.Reader) (Layer, error) {
+	f, err := os.CreateTemp(s.Scratch(), "layer-")
+	if err != nil {
+		return Layer{}, err
+	}
+	defer f.Close() //nolint:errcheck // what was written has been read
+	if err := os.Remove(f.Name()); err != nil {
+		return Layer{}, err
+	}
+	copied := io.TeeReader(in, f)
+	plain, err := packed.DecompressStream(copied)
+	if err != nil {
+		return Layer{}, err
+	}
+	h := sha256.New()
+	_, err = io.Copy(h, plain)
+	if err = errors.Join(err, plain.Close()); err == nil {
+		_, err = io.Copy(io.Discard, copied) // what a compressor has left behind its end
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return Layer{}, err
+	}
+	return s.putLayerAs(digest.NewDigest(digest.SHA256, h), parent, f)
 }
 
 // PutLayerAs is PutLayer for an archive whose digest is known already: the layer gets the id that pulling and loading give it, and one that is
 // there is taken as it is.
 func (s *Store) PutLayerAs(diffID, parent string, archive io.Reader) (Layer, error) {
 	d, err := digest.Parse(diffID)
+	var l Layer
+	if err == nil {
+		l, err = s.putLayerAs(d, parent, archive)
+	}
 	if err != nil {
 		return Layer{}, fmt.Errorf("cannot unpack a layer: %w", err)
 	}
-	id := layerID(d, parent)
+	return l, nil
+}
+
+func (s *Store) putLayerAs(d digest.Digest, parent string, archive io.Reader) (Layer, error) {
+	id, diffID := layerID(d, parent), d.String()
 	if l, err := s.lib.Layer(id); err == nil && l.UncompressedDigest == d {
 		return Layer{ID: id, DiffID: diffID, Size: l.UncompressedSize}, nil
 	}
@@ -62,10 +101,10 @@ func (s *Store) PutLayerAs(diffID, parent string, archive io.Reader) (Layer, err
 		}
 	}
 	if err != nil {
-		return Layer{}, fmt.Errorf("cannot unpack a layer: %w", err)
+		return Layer{}, err
 	}
 	if l.UncompressedDigest != d {
-		return Layer{}, errors.Join(fmt.Errorf("cannot unpack a layer: its digest is %s, not %s", l.UncompressedDigest, d), s.lib.DeleteLayer(id))
+		return Layer{}, errors.Join(fmt.Errorf("its digest is %s, not %s", l.UncompressedDigest, d), s.lib.DeleteLayer(id))
 	}
 	return Layer{ID: l.ID, DiffID: diffID, Size: l.UncompressedSize}, nil
 }

@@ -3,6 +3,7 @@ package storage
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"io"
 	"os"
@@ -86,6 +87,42 @@ func TestPutImage(t *testing.T) {
 	names, err := image.Open(filepath.Join(dir, "data")).Names()
 	if want := []string{"docker.io/library/hello:latest", "example.com/hello:1"}; err != nil || !slices.Equal(names[id], want) {
 		t.Errorf("names are %v, %v; want %v", names[id], err, want)
+	}
+}
+
+// The id of a layer is the one that pulling gives it, so that what is pulled, loaded, imported and built shares layers.
+func TestLayerID(t *testing.T) {
+	s := open(t, t.TempDir())
+	var plain, packed bytes.Buffer
+	if _, err := io.Copy(&plain, archive(t, map[string]string{"a": "b"})); err != nil {
+		t.Fatal(err)
+	}
+	z := gzip.NewWriter(&packed)
+	_, err := z.Write(plain.Bytes())
+	if err = errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	first, err := s.PutLayer("", bytes.NewReader(packed.Bytes()))
+	must(t, err)
+	sum := hexSum(plain.Bytes())
+	if first.ID != sum || first.DiffID != "sha256:"+sum || first.Size != int64(plain.Len()) {
+		t.Errorf("got %+v, want %s", first, sum)
+	}
+	again, err := s.PutLayer("", bytes.NewReader(plain.Bytes()))
+	must(t, err)
+	if again != first {
+		t.Errorf("the same layer is %+v and %+v", first, again)
+	}
+	above, err := s.PutLayer(first.ID, bytes.NewReader(plain.Bytes()))
+	must(t, err)
+	if want := hexSum([]byte(sum + "+" + sum)); above.ID != want {
+		t.Errorf("got %s, want %s", above.ID, want)
+	}
+	if l, ok := s.HasLayer(above.DiffID, first.ID); !ok || l != above {
+		t.Errorf("got %+v, %t", l, ok)
+	}
+	if _, ok := s.HasLayer("sha256:../x", ""); ok {
+		t.Error("a digest that is none has a layer")
 	}
 }
 
