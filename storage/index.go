@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
@@ -174,15 +175,24 @@ func parseConfig(raw []byte, entry *image.Image) error {
 	}
 	var docker struct {
 		Config struct {
-			Healthcheck *image.Health
-			Shell       []string
-			OnBuild     []string
+			Healthcheck *struct { // image.Health in Docker's spelling
+				Test                                          []string
+				Interval, Timeout, StartPeriod, StartInterval time.Duration
+				Retries                                       int
+			}
+			Shell   []string
+			OnBuild []string
 		} `json:"config"`
 	}
 	if err := json.Unmarshal(raw, &docker); err != nil {
 		return err
 	}
-	entry.Health, entry.Shell, entry.OnBuild = docker.Config.Healthcheck, docker.Config.Shell, docker.Config.OnBuild
+	entry.Shell, entry.OnBuild = docker.Config.Shell, docker.Config.OnBuild
+	if h := docker.Config.Healthcheck; h != nil {
+		entry.Health = &image.Health{
+			Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries,
+		}
+	}
 	if entry.Config.Created != nil {
 		entry.Created = *entry.Config.Created
 	}

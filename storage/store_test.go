@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -87,6 +88,16 @@ func TestPutImage(t *testing.T) {
 	names, err := image.Open(filepath.Join(dir, "data")).Names()
 	if want := []string{"docker.io/library/hello:latest", "example.com/hello:1"}; err != nil || !slices.Equal(names[id], want) {
 		t.Errorf("names are %v, %v; want %v", names[id], err, want)
+	}
+}
+
+// Docker's spelling of a health check's options is another than the index's.
+func TestHealthOptions(t *testing.T) {
+	var entry image.Image
+	must(t, parseConfig([]byte(`{"config":{"Healthcheck":{"Test":["CMD","x"],"Interval":1,"Timeout":2,"StartPeriod":3,"StartInterval":4,"Retries":5}}}`), &entry))
+	want := image.Health{Test: []string{"CMD", "x"}, Interval: 1, Timeout: 2, StartPeriod: 3, StartInterval: 4, Retries: 5}
+	if entry.Health == nil || !reflect.DeepEqual(*entry.Health, want) {
+		t.Errorf("got %+v, want %+v", entry.Health, want)
 	}
 }
 
