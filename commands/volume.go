@@ -137,5 +137,8 @@ func removeVolume(h *run.Host, users map[string][]string, name string) error {
 	if err := h.Volumes.Remove(name); err != nil {
 		return err
 	}
+	if err := h.Volumes.Sweep(); err != nil { // what killed commands have left
+		return err
+	}
 	return h.Records.Emit(record.Event{Type: "volume", Action: "destroy", ID: name, Attributes: map[string]string{"driver": "local"}})
 }

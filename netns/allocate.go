@@ -364,6 +364,37 @@ func (s *Store) detach(network, container string) error {
 	return nil
 }
 
+// Forget frees the places of a container that is no more, on whichever networks: a monitor that was killed has left them, and perhaps a file that it was writing.
+func (s *Store) Forget(container string) error {
+	var errs []error
+	for _, pattern := range []string{short(container) + suffix, ".tmp-" + short(container) + suffix + "-*"} {
+		files, _ := filepath.Glob(filepath.Join(s.run, "*", pattern)) // the pattern is well-formed
+		for _, file := range files {
+			errs = append(errs, s.forget(file, container))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) forget(file, container string) error {
+	dir := filepath.Dir(file)
+	lock, err := disk.WaitLock(filepath.Join(dir, "lock"), disk.Exclusive, nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // the network went meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if file != s.endpointFile(filepath.Base(dir), container) {
+		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	return s.detach(filepath.Base(dir), container)
+}
+
 // Update changes an endpoint that is there (its pid, its interface's name). Its addresses stay.
 func (s *Store) Update(n *Network, container string, change func(*Endpoint)) error {
 	lock, err := s.lockAddresses(n)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/skiff-containers/skiff/storage/disk"
 )
@@ -268,5 +269,47 @@ func BenchmarkAttach(b *testing.B) {
 		if err := s.Detach(n, e.Container); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A container whose monitor was killed leaves a place and perhaps a half-written file; a neighbour that has its address by now keeps it.
+func TestForget(t *testing.T) {
+	s := fresh(t)
+	n := network(t, s)
+	dead, die := container(t, "dead")
+	place := must(s.Attach(n, dead))
+	half := filepath.Join(s.addressDir(n.ID), ".tmp-"+short(dead.Container)+suffix+"-123")
+	if err := os.WriteFile(half, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	die()
+	next, _ := container(t, "next")
+	next.IPv4 = place.IPv4
+	kept := must(s.Attach(n, next))
+	if err := s.Forget(dead.Container); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{half: false, s.endpointFile(n.ID, dead.Container): false, s.endpointFile(n.ID, next.Container): true, s.link(n.ID, kept.IPv4): true} {
+		if _, err := os.Lstat(name); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := s.Forget(dead.Container); err != nil {
+		t.Error("a second time:", err)
+	}
+}
+
+// A network can be removed right after a --rm container on it has ended: its monitor leaves the network a moment later.
+func TestRemoveWaitsForTheDying(t *testing.T) {
+	s := fresh(t)
+	n := network(t, s)
+	dying, die := container(t, "dying")
+	must(s.Attach(n, dying))
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		die()
+	}()
+	if _, err := s.Remove(n.Name); err != nil {
+		t.Fatal(err)
 	}
 }

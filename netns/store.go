@@ -79,7 +79,7 @@ func (s *Store) Create(n Network) (made *Network, err error) {
 	if slices.ContainsFunc(others, func(o *Network) bool { return o.Name == n.Name && len(o.Subnets) > 0 }) {
 		return nil, fmt.Errorf("%w; remove it first, or choose another name", ErrExists)
 	}
-	s.sweep()
+	s.sweep(others)
 	if n.OverBridge() {
 		if !slices.ContainsFunc(others, func(o *Network) bool { return o.ID == n.ParentID }) {
 			return nil, fmt.Errorf("%w: %s", ErrNotFound, n.Parent()) // it was removed meanwhile
@@ -113,11 +113,18 @@ func (s *Store) write(n *Network) error {
 	return errors.Join(err, os.Remove(temp), disk.SyncDir(s.dir))
 }
 
-// sweep deletes what killed processes left of networks being made; the holder of the lock calls it.
-func (s *Store) sweep() {
+// sweep deletes what killed processes left of networks being made and removed; the holder of the lock calls it.
+func (s *Store) sweep(all []*Network) {
 	left, _ := filepath.Glob(filepath.Join(s.dir, ".[nt]*-*")) // the pattern is well-formed
 	for _, f := range left {
 		_ = os.Remove(f) // the next one tries again
+	}
+	dirs, _ := os.ReadDir(s.run) // nobody had a container on a network yet
+	for _, d := range dirs {
+		known := func(n *Network) bool { return d.Name() == filepath.Base(s.addressDir(n.ID)) }
+		if len(d.Name()) == digits && isHex(d.Name()) && !slices.ContainsFunc(all, known) {
+			_ = os.RemoveAll(filepath.Join(s.run, d.Name())) // likewise
+		}
 	}
 }
 
@@ -258,13 +265,6 @@ func (s *Store) Remove(nameOrID string) (name string, err error) {
 		return "", err
 	}
 	defer names.Unlock()
-	lock, err := s.lockAddresses(n)
-	switch {
-	case err == nil:
-		defer lock.Unlock()
-	case !n.OverBridge() || !errors.Is(err, ErrNotFound): // nobody comes to a network whose parent has gone
-		return "", err
-	}
 	over, err := s.over(n)
 	if err != nil {
 		return "", fmt.Errorf("cannot remove network %s: %w", n.Name, err)
@@ -272,16 +272,12 @@ func (s *Store) Remove(nameOrID string) (name string, err error) {
 	if len(over) > 0 {
 		return "", fmt.Errorf("cannot remove network %s: %w: the networks %s are over it", n.Name, ErrInUse, strings.Join(over, ", "))
 	}
-	users, err := s.endpoints(n)
-	if err != nil {
+	lock, err := s.lockUnused(n)
+	switch {
+	case err == nil:
+		defer lock.Unlock()
+	case !n.OverBridge() || !errors.Is(err, ErrNotFound): // nobody comes to a network whose parent has gone
 		return "", fmt.Errorf("cannot remove network %s: %w", n.Name, err)
-	}
-	if len(users) > 0 {
-		var by []string
-		for _, e := range users {
-			by = append(by, e.Name)
-		}
-		return "", fmt.Errorf("cannot remove network %s: %w by %s", n.Name, ErrInUse, strings.Join(by, ", "))
 	}
 	// The file first: an address is given only after a look at it, under the same lock.
 	if err := os.Remove(s.file(n.Name)); err != nil {
@@ -291,6 +287,37 @@ func (s *Store) Remove(nameOrID string) (name string, err error) {
 		return "", fmt.Errorf("cannot remove network %s: %w", n.Name, err)
 	}
 	return n.Name, nil
+}
+
+// leaving is how long Remove waits for containers that are no more to have left the network: whoever ran one with --rm hears of its end a moment before.
+const leaving = 2 * time.Second
+
+// lockUnused is lockAddresses of a network that no container is on.
+func (s *Store) lockUnused(n *Network) (*disk.Lock, error) {
+	for start := time.Now(); ; time.Sleep(2 * time.Millisecond) { //nolint:forbidigo // the end of another process's work
+		lock, err := s.lockAddresses(n)
+		if err != nil {
+			return nil, err
+		}
+		users, err := s.endpoints(n)
+		if err == nil && len(users) == 0 {
+			return lock, nil
+		}
+		var by []string
+		over := true
+		for _, e := range users {
+			by = append(by, e.Name)
+			if _, statErr := os.Lstat(filepath.Join(filepath.Dir(s.dir), "containers", e.Container)); statErr == nil {
+				over = false
+			}
+		}
+		if err == nil && (!over || time.Since(start) > leaving) {
+			err = fmt.Errorf("%w by %s", ErrInUse, strings.Join(by, ", "))
+		}
+		if err = errors.Join(err, lock.Unlock()); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func isHex(s string) bool {

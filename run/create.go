@@ -97,18 +97,16 @@ func (h *Host) create(c config.Config, name string, ahead bool) (_ *record.Conta
 	for _, target := range declaredVolumes(img, c) {
 		c.Mounts = append(c.Mounts, config.Mount{Type: config.MountVolume, Target: target})
 	}
-	if err := h.makeVolumes(r, c); err != nil {
-		return nil, l, err
-	}
 	r.Config = c
 	p, err := h.Records.Begin(r)
-	if err == nil {
-		if err = p.Commit(); err != nil {
-			err = errors.Join(err, p.Abort())
-		}
+	if err != nil {
+		return nil, l, err
+	}
+	if err = h.makeVolumes(p); err == nil {
+		err = p.Commit()
 	}
 	if err != nil {
-		return nil, l, errors.Join(err, h.removeAnonymous(r))
+		return nil, l, errors.Join(err, h.removeAnonymous(r), p.Abort())
 	}
 	h.emit(r, "create", nil)
 	return r, l, nil
@@ -213,22 +211,30 @@ func declaredVolumes(img *image.Image, c config.Config) []string {
 }
 
 // makeVolumes makes the volumes that the container's mounts name, and anonymous ones.
-func (h *Host) makeVolumes(r *record.Container, c config.Config) error {
-	for _, m := range c.Mounts {
+func (h *Host) makeVolumes(p *record.Pending) error {
+	var make []volume.Volume
+	r := p.Container
+	for _, m := range r.Config.Mounts {
 		if m.Type != config.MountVolume {
 			continue
 		}
 		v := volume.Volume{Name: m.Source, Driver: m.Driver, Labels: m.Labels, Options: m.DriverOptions}
 		if v.Name == "" {
 			v.Name, v.Anonymous = record.NewID(), true
-		}
-		if _, _, err := h.Volumes.Create(v); err != nil {
-			return errors.Join(err, h.removeAnonymous(r))
-		}
-		if v.Anonymous {
 			r.Anonymous = append(r.Anonymous, v.Name)
 		}
+		make = append(make, v)
 		r.Volumes = append(r.Volumes, record.VolumeUse{Name: v.Name, Target: path.Clean(m.Target)})
+	}
+	if len(r.Anonymous) > 0 {
+		if err := p.Promise(r.Anonymous); err != nil {
+			return err
+		}
+	}
+	for _, v := range make {
+		if _, _, err := h.Volumes.Create(v); err != nil {
+			return err
+		}
 	}
 	return nil
 }

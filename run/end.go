@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/stage"
 	"github.com/skiff-containers/skiff/run/userns"
@@ -135,7 +136,7 @@ func (h *Host) Remove(ctx context.Context, c *record.Container, o RemoveOptions)
 	} else {
 		h.killLeftovers(c.ID)
 	}
-	return h.Discard(c.ID, c, o.Volumes)
+	return h.Discard(c.ID, c, o.Volumes || c.Config.Remove)
 }
 
 // endForRemoval waits until the monitor has let the container go, and with force makes it: one that is only about to start is ended as soon as it has.
@@ -170,25 +171,28 @@ func (h *Host) endForRemoval(ctx context.Context, c *record.Container, force boo
 
 // Discard removes a container's record, readable or not, and what it has on disk. c may be nil.
 func (h *Host) Discard(id string, c *record.Container, volumes bool) error {
-	err := h.Records.Retire(id)
+	retire := h.Records.Retire
+	if volumes {
+		retire = h.Records.RetireWithVolumes
+	}
+	err := retire(id)
 	if errors.Is(err, record.ErrNotFound) {
 		return nil // a --rm container that removed itself meanwhile
 	}
 	if err != nil {
 		return err
 	}
-	// Nobody can start it any more. A monitor that was killed has left its runtime directory.
+	// Nobody can start it any more. A monitor that was killed has left its runtime directory and its addresses.
+	if err := netns.Open(h.Records.Data, h.Records.Run).Forget(id); err != nil {
+		return err
+	}
 	if err := h.Records.Release(id); err != nil {
 		return fmt.Errorf("cannot remove the runtime directory of container %s: %w", id[:12], err)
 	}
-	args := []string{}
 	if c != nil {
 		h.emit(c, "destroy", nil)
-		if volumes {
-			args = c.Anonymous
-		}
 	}
-	return h.Sweep(args...)
+	return h.Sweep()
 }
 
 // Sweep deletes what was retired, and these volumes, inside the user namespace: by a process started there, unless this one is.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/storage/layer"
 	"github.com/skiff-containers/skiff/storage/record"
 	"github.com/skiff-containers/skiff/storage/volume"
@@ -28,11 +29,20 @@ func SweepMain(args []string) int {
 func sweep(data, runDir string, volumes []string) error {
 	store := &record.Store{Data: data, Run: runDir}
 	set := volume.Open(data)
-	errs := []error{store.Sweep(layer.Delete), store.SweepReleased(), set.Sweep()}
-	for _, name := range volumes {
+	removeVolume := func(name string) error {
 		if err := set.Remove(name); err != nil && !errors.Is(err, volume.ErrNotFound) {
-			errs = append(errs, err)
+			return err
 		}
+		return nil
+	}
+	errs := []error{store.Sweep(layer.Delete, removeVolume), store.SweepReleased(), set.Sweep()}
+	orphans, err := store.Orphans()
+	errs = append(errs, err)
+	for _, id := range orphans {
+		errs = append(errs, netns.Open(data, runDir).Forget(id), store.Release(id))
+	}
+	for _, name := range volumes {
+		errs = append(errs, removeVolume(name))
 	}
 	return errors.Join(errs...)
 }

@@ -48,7 +48,7 @@ func (s *Store) reconcile(all bool) error {
 	for _, img := range indexed {
 		gone[img.ID] = true
 	}
-	var errs []error
+	errs := []error{s.Index.Sweep()}
 	owner := map[string]string{} // of each name in the store
 	for _, img := range merged(stored) {
 		if !indexable(&img) {

@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == attackerName {
 		os.Exit(attack(os.Args[1:]))
 	}
+	if os.Args[0] == crasherName {
+		os.Exit(crash(os.Args[1:]))
+	}
 	os.Exit(m.Run())
 }
 

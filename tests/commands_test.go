@@ -30,6 +30,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"registry": cmdRegistry,
 		"debian":   cmdDebian,
 		"attacker": cmdAttacker,
+		"crash":    cmdCrash,
 	}
 }
 

@@ -214,6 +214,21 @@ func (x *Index) Tag(name, id string) error {
 	return nil
 }
 
+// Sweep removes what killed writers have left; the caller holds the lock for itself.
+func (x *Index) Sweep() error {
+	var errs []error
+	for _, dir := range []string{x.dir, filepath.Join(x.dir, namesDir)} {
+		left, _ := filepath.Glob(filepath.Join(dir, ".tmp-*")) // the pattern is well-formed
+		for _, file := range left {
+			errs = append(errs, os.Remove(file))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cannot sweep the images: %w", err)
+	}
+	return nil
+}
+
 // Untag removes a name; a missing one is no error.
 func (x *Index) Untag(name string) error {
 	if err := os.Remove(x.link(name)); err != nil && !errors.Is(err, os.ErrNotExist) {

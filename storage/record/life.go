@@ -135,6 +135,32 @@ func (s *Store) SweepReleased() error {
 	return errors.Join(err, globErr)
 }
 
+// Orphans are the beginnings of the ids of containers that are no more and whose monitor was killed before it had removed the runtime directory. Release takes them.
+func (s *Store) Orphans() ([]string, error) {
+	entries, err := os.ReadDir(s.Run)
+	if err != nil {
+		return nil, fmt.Errorf("cannot sweep: %w", err)
+	}
+	ids, err := s.ids() // after the look at the directories: whoever has one has had a record before
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		known[filepath.Base(s.RunDir(id))] = true
+	}
+	var left []string
+	for _, e := range entries {
+		if len(e.Name()) != runDigits || !isHex(e.Name()) || known[e.Name()] {
+			continue
+		}
+		if alive, err := s.Alive(e.Name()); err == nil && !alive {
+			left = append(left, e.Name())
+		}
+	}
+	return left, nil
+}
+
 // Alive says whether a monitor of the container lives.
 func (s *Store) Alive(id string) (bool, error) {
 	return disk.Locked(filepath.Join(s.RunDir(id), AliveFile))

@@ -139,10 +139,10 @@ func (s *Store) freeName(name, id string) error {
 	return nil
 }
 
-// freeNamesOf frees the name of a container that has been retired: the one its record says, or when that cannot be read, whichever points to it. A name that an
+// freeNamesOf frees the name of a container that has been retired to dir: the one its record says, or when that cannot be read, whichever points to it. A name that an
 // interrupted Rename left behind dangles from now on: whoever wants it takes it over, and Sweep removes it.
-func (s *Store) freeNamesOf(id string) error {
-	if c, err := load(s.retired(id), id); err == nil && CheckName(c.Name) == nil {
+func (s *Store) freeNamesOf(id, dir string) error {
+	if c, err := load(dir, id); err == nil && CheckName(c.Name) == nil {
 		return s.freeName(c.Name, id)
 	}
 	return s.eachName(func(name, holder string) error {

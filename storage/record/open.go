@@ -31,6 +31,8 @@ const (
 	nameFile      = "name"
 	makingPrefix  = "tmp-"
 	retiredPrefix = "rm-"
+	withVolumes   = "v-" // after retiredPrefix: the anonymous volumes go too
+	promisedFile  = "volumes"
 	AliveFile     = "alive"
 	pidFile       = "pid"
 	pausedFile    = "paused"

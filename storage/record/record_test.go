@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -100,7 +101,7 @@ func TestRenameAndRetire(t *testing.T) {
 		t.Fatal(err)
 	}
 	create(t, s, "new")
-	if err := s.Sweep(os.RemoveAll); err != nil {
+	if err := s.Sweep(os.RemoveAll, nil); err != nil {
 		t.Fatal(err)
 	}
 	if s.Retired() {
@@ -217,7 +218,7 @@ func TestInterrupted(t *testing.T) {
 	if _, err := s.Find("half-renamed"); !errors.Is(err, ErrNotFound) {
 		t.Error("a dangling name is found:", err)
 	}
-	if err := s.Sweep(os.RemoveAll); err != nil {
+	if err := s.Sweep(os.RemoveAll, nil); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(filepath.Join(s.Data, namesDir))
@@ -245,7 +246,7 @@ func TestSweepSparesWhatIsBeingMade(t *testing.T) {
 	if err := s.claimName(c); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Sweep(os.RemoveAll); err != nil {
+	if err := s.Sweep(os.RemoveAll, nil); err != nil {
 		t.Fatal(err)
 	}
 	if holder, err := s.holder("web"); err != nil || holder != c.ID {
@@ -255,7 +256,7 @@ func TestSweepSparesWhatIsBeingMade(t *testing.T) {
 	if err := p.lock.Unlock(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Sweep(os.RemoveAll); err != nil {
+	if err := s.Sweep(os.RemoveAll, nil); err != nil {
 		t.Fatal(err)
 	}
 	if s.Retired() {
@@ -393,5 +394,76 @@ func TestExitOnFullDisk(t *testing.T) {
 		if err := s.useReserve(c.ID, Exit{Life: life, Code: 1}); err == nil {
 			t.Errorf("life %d: the room was used twice", life)
 		}
+	}
+}
+
+// The anonymous volumes of a container go with it when that was asked for, also when whoever asked is killed before; so do those of one whose maker is killed.
+func TestSweepTakesVolumes(t *testing.T) {
+	s := open(t)
+	make := func(name string) *Container {
+		c := &Container{Version: Version, ID: NewID(), Name: name, Created: time.Now(), Anonymous: []string{name + "-volume"}}
+		p, err := s.Begin(c)
+		if err == nil {
+			err = errors.Join(p.Promise(c.Anonymous), p.Commit())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	if err := errors.Join(s.RetireWithVolumes(make("with").ID), s.Retire(make("without").ID)); err != nil {
+		t.Fatal(err)
+	}
+	killed := &Container{Version: Version, ID: NewID(), Created: time.Now()}
+	p, err := s.Begin(killed)
+	if err == nil {
+		err = errors.Join(p.Promise([]string{"killed-volume", "another"}), p.lock.Unlock())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	make("kept")
+	var gone []string
+	removeVolume := func(name string) error {
+		gone = append(gone, name)
+		return nil
+	}
+	if err := s.Sweep(os.RemoveAll, removeVolume); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(gone)
+	if want := []string{"another", "killed-volume", "with-volume"}; !slices.Equal(gone, want) {
+		t.Errorf("removed %v, want %v", gone, want)
+	}
+	if s.Retired() {
+		t.Error("something is left")
+	}
+}
+
+// A monitor that was killed after it had retired its container has left the runtime directory; those of containers that are there, or have a monitor, are none of these.
+func TestOrphans(t *testing.T) {
+	s := open(t)
+	there := create(t, s, "there")
+	orphan, ending := NewID(), NewID()
+	var held *disk.Lock
+	for _, id := range []string{there.ID, orphan, ending} {
+		lock, err := s.ClaimAlive(id)
+		if held = lock; err == nil && id != ending {
+			err = lock.Unlock()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer held.Unlock()
+	left, err := s.Orphans()
+	if err != nil || len(left) != 1 || left[0] != orphan[:runDigits] {
+		t.Fatal(left, err)
+	}
+	if err := s.Release(left[0]); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := s.Orphans(); err != nil || len(left) != 0 {
+		t.Fatal(left, err)
 	}
 }

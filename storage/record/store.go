@@ -66,6 +66,16 @@ func (s *Store) Begin(c *Container) (*Pending, error) {
 	return p, nil
 }
 
+// Promise notes the anonymous volumes that are going to be made for the container: should its maker be killed, Sweep removes those that were. It comes before the first of
+// them; a container that is committed keeps its volumes.
+func (p *Pending) Promise(volumes []string) error {
+	err := disk.WriteFile(filepath.Join(p.Dir, promisedFile), []byte(strings.Join(volumes, "\n")), 0o600, disk.Volatile)
+	if err != nil {
+		return fmt.Errorf("cannot record the container: %w", err)
+	}
+	return nil
+}
+
 // Commit writes config.json, claims the name (choosing a free random one when it is empty) and renames into place.
 func (p *Pending) Commit() error {
 	c := p.Container
@@ -118,8 +128,11 @@ func (s *Store) Update(id string, change func(c *Container) error) error {
 // Dir is the directory of a container's record.
 func (s *Store) Dir(id string) string { return filepath.Join(s.Data, containersDir, id) }
 
-// RunDir is a container's runtime directory. It has the first 16 digits of the id, since a socket's path has 108 bytes.
-func (s *Store) RunDir(id string) string { return filepath.Join(s.Run, id[:min(16, len(id))]) }
+// runDigits is how many digits of its id name a container's runtime directory: a socket's path has 108 bytes.
+const runDigits = 16
+
+// RunDir is a container's runtime directory.
+func (s *Store) RunDir(id string) string { return filepath.Join(s.Run, id[:min(runDigits, len(id))]) }
 
 // Find resolves a full id, a name, or an unambiguous id prefix, in this order.
 func (s *Store) Find(nameOrID string) (*Container, error) {
@@ -251,19 +264,27 @@ func (s *Store) List() ([]*Container, error) {
 }
 
 // Retire takes a container out of sight: renames it to rm-<id> and frees its name. What is in it is deleted by Sweep. It works on damaged records too.
-func (s *Store) Retire(id string) error {
-	if err := os.Rename(s.Dir(id), s.retired(id)); err != nil {
+func (s *Store) Retire(id string) error { return s.retire(id, s.retired(id)) }
+
+// RetireWithVolumes is Retire of a container whose anonymous volumes go with it: Sweep removes them too, whoever calls it.
+func (s *Store) RetireWithVolumes(id string) error {
+	return s.retire(id, filepath.Join(s.Data, containersDir, retiredPrefix+withVolumes+id))
+}
+
+func (s *Store) retire(id, to string) error {
+	if err := os.Rename(s.Dir(id), to); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("%w: %s", ErrNotFound, id)
 		}
 		return fmt.Errorf("cannot remove container %s: %w", id, err)
 	}
-	return s.freeNamesOf(id)
+	return s.freeNamesOf(id, to)
 }
 
 // Sweep deletes every tmp- and rm- directory that nobody holds, dangling names, and what was left of this user's other boots. remove deletes one
-// directory tree. It runs inside the user namespace: files belong to subordinate ids.
-func (s *Store) Sweep(remove func(dir string) error) error {
+// directory tree, and removeVolume an anonymous volume that goes with its container; one that is not there is no error of either. It runs inside the user namespace: files belong
+// to subordinate ids.
+func (s *Store) Sweep(remove, removeVolume func(name string) error) error {
 	dir := filepath.Join(s.Data, containersDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -277,10 +298,27 @@ func (s *Store) Sweep(remove func(dir string) error) error {
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		switch {
+		case strings.HasPrefix(e.Name(), retiredPrefix+withVolumes):
+			// What cannot be read names no volumes: `volume prune` finds them.
+			if c, err := load(path, strings.TrimPrefix(e.Name(), retiredPrefix+withVolumes)); err == nil {
+				if err := eachVolume(c.Anonymous, removeVolume); err != nil {
+					errs = append(errs, err)
+					continue
+				}
+			}
+			errs = append(errs, remove(path))
 		case strings.HasPrefix(e.Name(), retiredPrefix):
 			errs = append(errs, remove(path))
 		case strings.HasPrefix(e.Name(), makingPrefix) && gateErr == nil:
 			if held, err := disk.Locked(filepath.Join(path, "making")); err != nil || held {
+				continue
+			}
+			promised, err := os.ReadFile(filepath.Join(path, promisedFile))
+			if err == nil {
+				err = eachVolume(strings.Fields(string(promised)), removeVolume)
+			}
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				errs = append(errs, err)
 				continue
 			}
 			errs = append(errs, remove(path))
@@ -296,6 +334,14 @@ func (s *Store) Sweep(remove func(dir string) error) error {
 				errs = append(errs, os.RemoveAll(filepath.Join(filepath.Dir(s.Run), b.Name())))
 			}
 		}
+	}
+	return errors.Join(errs...)
+}
+
+func eachVolume(names []string, remove func(name string) error) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, remove(name))
 	}
 	return errors.Join(errs...)
 }

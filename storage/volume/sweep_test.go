@@ -4,7 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
+
+	"github.com/skiff-containers/skiff/storage/disk"
 )
 
 func TestSweep(t *testing.T) {
@@ -16,21 +17,28 @@ func TestSweep(t *testing.T) {
 	if _, _, err := s.Create(Volume{Name: "kept"}); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{".rm-1/gone", ".tmp-old", ".tmp-new"} {
+	for _, name := range []string{".rm-1/gone", ".tmp-1"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, name, "f"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	past := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(filepath.Join(s.dir, ".tmp-old"), past, past); err != nil {
+	making, err := disk.TryLock(s.gate(), disk.Shared)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Sweep(); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]bool{"kept": true, ".tmp-new": true, ".tmp-old": false, ".rm-1": false} {
-		if _, err := os.Lstat(filepath.Join(s.dir, name)); (err == nil) != want {
-			t.Errorf("%s: %v", name, err)
+	for _, making := range []*disk.Lock{making, nil} {
+		if err := s.Sweep(); err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]bool{"kept": true, ".tmp-1": making != nil, ".rm-1": false} {
+			if _, err := os.Lstat(filepath.Join(s.dir, name)); (err == nil) != want {
+				t.Errorf("making %v: %s: %v", making != nil, name, err)
+			}
+		}
+		if making != nil {
+			if err := making.Unlock(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

@@ -88,6 +88,12 @@ func (s *Set) Create(v Volume) (vol *Volume, created bool, err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, false, fmt.Errorf("cannot create volume %s: %w", v.Name, err)
 	}
+	// Sweep leaves alone what is being made.
+	lock, err := disk.WaitLock(s.gate(), disk.Shared, nil)
+	if err != nil {
+		return nil, false, fmt.Errorf("cannot create volume %s: %w", v.Name, err)
+	}
+	defer lock.Unlock()
 	temp, err := os.MkdirTemp(s.dir, makingPrefix)
 	if err != nil {
 		return nil, false, fmt.Errorf("cannot create volume %s: %w", v.Name, err)
@@ -186,22 +192,25 @@ const (
 	removedPrefix = ".rm-"
 )
 
-// makingTime is how long making a volume may take: it is a handful of small files.
-const makingTime = time.Minute
+// gate is the lock that is held while a volume is being made.
+func (s *Set) gate() string { return filepath.Join(s.dir, ".making.lock") }
 
-// Sweep deletes what killed commands have left: volumes on their way out, and those that have been being made for too long. Inside the user namespace.
+// Sweep deletes what killed commands have left: volumes on their way out, and those that nobody makes any more. Inside the user namespace.
 func (s *Set) Sweep() error {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	errs := []error{err}
+	if len(entries) == 0 {
+		return err
+	}
+	lock, lockErr := disk.TryLock(s.gate(), disk.Exclusive) // where it cannot be taken, the next one tries
+	if lockErr == nil {
+		defer lock.Unlock()
+	}
 	for _, e := range entries {
-		left := strings.HasPrefix(e.Name(), removedPrefix)
-		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), makingPrefix) {
-			left = time.Since(info.ModTime()) > makingTime
-		}
-		if left {
+		if strings.HasPrefix(e.Name(), removedPrefix) || lockErr == nil && strings.HasPrefix(e.Name(), makingPrefix) {
 			errs = append(errs, os.RemoveAll(filepath.Join(s.dir, e.Name())))
 		}
 	}
