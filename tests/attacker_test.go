@@ -48,6 +48,10 @@ func attack(args []string) int {
 	switch args[0] {
 	case "syscalls":
 		attackSyscalls()
+	case "filtered":
+		attackFilter()
+	case "socket":
+		attackSocket(args[1])
 	case "process":
 		pid, err := strconv.Atoi(args[1])
 		if err != nil {
