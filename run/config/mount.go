@@ -13,6 +13,9 @@ var propagations = map[string]bool{"private": true, "rprivate": true, "slave": t
 
 // ParseVolume reads the argument of -v: [SOURCE:]TARGET[:OPTIONS]. A source that begins with '/', '.' or '~/' is a host path (relative to cwd, home), another one a volume's name.
 func ParseVolume(s, cwd, home string) (Mount, error) {
+	if strings.Contains(s, "\x00") {
+		return Mount{}, fmt.Errorf("invalid volume %q: it has a zero byte", s)
+	}
 	bad := func(why string) (Mount, error) { //nolint:unparam // it is what the caller returns
 		return Mount{}, fmt.Errorf("invalid volume %q: %s; write [SOURCE:]TARGET[:OPTIONS], such as /data:/data:ro or name:/data", s, why)
 	}
@@ -113,6 +116,9 @@ func (m *Mount) option(o string) error {
 
 // ParseTmpfs reads the argument of --tmpfs: TARGET[:OPTIONS].
 func ParseTmpfs(s string) (Mount, error) {
+	if strings.Contains(s, "\x00") {
+		return Mount{}, fmt.Errorf("invalid tmpfs %q: it has a zero byte", s)
+	}
 	target, options, _ := strings.Cut(s, ":")
 	m := Mount{Type: MountTmpfs, Target: path.Clean(target)}
 	if !path.IsAbs(target) || m.Target == "/" {
@@ -169,6 +175,9 @@ func (m *Mount) tmpfsOption(o string) (err error) {
 
 // ParseMount reads the argument of --mount: comma-separated KEY=VALUE pairs, as Docker's.
 func ParseMount(s, cwd string) (Mount, error) {
+	if strings.Contains(s, "\x00") {
+		return Mount{}, fmt.Errorf("invalid mount %q: it has a zero byte", s)
+	}
 	bad := func(format string, args ...any) (Mount, error) {
 		return Mount{}, fmt.Errorf("invalid mount %q: %s; write such as type=bind,source=/data,target=/data,readonly", s, fmt.Sprintf(format, args...))
 	}

@@ -164,8 +164,14 @@ func ParseNetwork(s string) (Place, error) {
 			return p, fmt.Errorf("invalid network %q: %w", s, err)
 		}
 	}
-	if p.Network == "" {
+	switch p.Network {
+	case "":
 		return p, fmt.Errorf("invalid network %q: it names none", s)
+	case "host", "none", "container", Slirp, Pasta:
+		return p, fmt.Errorf("invalid network %q: %s is no network but a mode, which takes no alias, address or name=; write --network %[2]s", s, p.Network)
+	}
+	if strings.ContainsAny(p.Network, ",=:/ \t\n\x00") {
+		return p, fmt.Errorf("invalid network %q: %q cannot be the name of one", s, p.Network)
 	}
 	return p, nil
 }

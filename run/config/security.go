@@ -90,10 +90,11 @@ func ParseDevice(s string) (Device, error) {
 // ParseSysctl reads NAME=VALUE.
 func ParseSysctl(s string) (key, value string, err error) {
 	key, value, has := strings.Cut(s, "=")
-	if !has || key == "" || strings.Trim(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/") != "" || strings.Contains(key, "..") {
+	key = strings.ReplaceAll(key, "/", ".")
+	if !has || key == "" || strings.Trim(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || strings.Contains(key, "..") {
 		return "", "", fmt.Errorf("invalid sysctl %q: write NAME=VALUE, such as net.ipv4.ip_forward=1", s)
 	}
-	return strings.ReplaceAll(key, "/", "."), value, nil
+	return key, value, nil
 }
 
 // ParseSignal reads a signal's name, with or without SIG, or its number; RTMIN+N and RTMAX-N too.
