@@ -3,6 +3,8 @@ package spec
 import (
 	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/skiff-containers/skiff/run/config"
@@ -43,11 +45,33 @@ func TestResolveUser(t *testing.T) {
 
 func FuzzResolveUser(f *testing.F) {
 	f.Add(passwd, group, "www:extra")
+	f.Add("a:x:1:2::/h:\n", "g:x:7:a,b\n", "a")
+	f.Add("a:x:4294967296:-1::/h:\n", "g:x: 7:a\n", "0:g")
 	f.Fuzz(func(t *testing.T, p, g, s string) {
-		if u, err := resolveUser(p, g, s, nil); err == nil && (u.UID >= 1<<31 || u.GID >= 1<<31) {
-			t.Fatal(u)
+		u, err := resolveUser(p, g, s, []string{"7"})
+		if err != nil {
+			return
+		}
+		for _, id := range append(u.Groups, u.UID, u.GID) {
+			// Every id was written down by somebody: nobody becomes root by a word that is not understood.
+			if id >= 1<<31 || id != 0 && id != 7 && !numberIn(id, p, g, s) {
+				t.Fatalf("%d of %+v", id, u)
+			}
+		}
+		if name, _, _ := strings.Cut(s, ":"); u.UID == 0 && name != "" && strings.Trim(name, "0") != "" && !numberIn(0, p) {
+			t.Fatalf("%q is root", s)
 		}
 	})
+}
+
+// numberIn says whether one of the texts has the number n.
+func numberIn(n uint32, texts ...string) bool {
+	for _, word := range strings.FieldsFunc(strings.Join(texts, "\n"), func(r rune) bool { return r < '0' || r > '9' }) {
+		if m, err := strconv.ParseUint(word, 10, 32); err == nil && uint32(m) == n {
+			return true
+		}
+	}
+	return false
 }
 
 func TestCapabilitySet(t *testing.T) {

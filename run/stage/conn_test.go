@@ -97,3 +97,49 @@ func TestLongPath(t *testing.T) {
 		t.Fatal("connected to nobody")
 	}
 }
+
+// Whatever comes over a connection, Receive gives a message or an error, and what it gives can be sent again and is the same.
+func FuzzReceive(f *testing.F) {
+	for _, s := range []string{`{"op":"exec","exec":{"args":["a"],"env":["A=b"]},"rows":24}`, `{"kind":"failed","error":"x","code":125}`, "", "{", `{"op":7}`, `{"op":"\ud800"}`, `[[[[`} {
+		f.Add([]byte(s), uint8(0))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, files uint8) {
+		c, theirs, err := Pair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		defer theirs.Close()
+		var oob []byte
+		if n := int(files % 8); n > 0 { // more than are taken, too
+			fds := make([]int, n)
+			for i := range fds {
+				fds[i] = int(theirs.Fd())
+			}
+			oob = unix.UnixRights(fds...)
+		}
+		if err := unix.Sendmsg(int(theirs.Fd()), data, oob, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT); err != nil {
+			return // larger than a socket takes
+		}
+		var r, again Request
+		got, err := c.Receive(&r)
+		for _, file := range got {
+			if closeErr := file.Close(); closeErr != nil {
+				t.Error(closeErr)
+			}
+		}
+		if len(got) > maxFiles {
+			t.Fatalf("%d descriptors", len(got))
+		}
+		if err != nil {
+			return
+		}
+		if err := c.Send(r); err != nil {
+			t.Fatalf("%q: %v", data, err)
+		}
+		there := &Conn{theirs}
+		if _, err := there.Receive(&again); err != nil || !reflect.DeepEqual(r, again) {
+			t.Fatalf("%q: %+v became %+v, %v", data, r, again, err)
+		}
+	})
+}

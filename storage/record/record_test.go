@@ -13,6 +13,7 @@ import (
 
 	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/plain"
 )
 
 func open(t testing.TB) *Store {
@@ -466,4 +467,56 @@ func TestOrphans(t *testing.T) {
 	if left, err := s.Orphans(); err != nil || len(left) != 0 {
 		t.Fatal(left, err)
 	}
+}
+
+// Whatever a record's files say, a container can be listed, its state is one of those that there are, or the error names the way out; and it can be removed.
+func FuzzRecord(f *testing.F) {
+	id := strings.Repeat("ab", 32)
+	good, err := plain.Marshal(Container{Version: Version, ID: id, Name: "web", Created: time.Unix(1, 0).UTC()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good, []byte(`{"life":1,"pid":2,"boot":"x"}`), []byte(`{"life":1,"code":137}`), []byte("web2"))
+	f.Add([]byte(`{"version":99}`), []byte(`{}`), []byte(``), []byte("../../x"))
+	f.Add([]byte(`{"id":"../../../etc"}`), []byte(`null`), []byte(`{"life":-9223372036854775808}`), []byte("\x00"))
+	s := open(f)
+	f.Fuzz(func(t *testing.T, config, started, exit, name []byte) {
+		dir := s.Dir(id)
+		for _, err := range []error{
+			os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, configFile), config, 0o600), os.WriteFile(filepath.Join(dir, startedFile), started, 0o600),
+			os.WriteFile(filepath.Join(dir, exitFile), exit, 0o600), os.WriteFile(filepath.Join(dir, nameFile), name, 0o600),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := s.Load(id)
+		switch {
+		case err == nil && c.ID != id:
+			t.Fatalf("it is of %q", c.ID)
+		case err == nil && c.Name != "" && CheckName(c.Name) != nil:
+			t.Fatalf("name %q", c.Name)
+		case err != nil && !errors.Is(err, ErrCorrupt) && !strings.Contains(err.Error(), "newer skiff"):
+			t.Fatal(err)
+		}
+		if st, err := s.Status(id); err == nil {
+			if st.State != Created && st.State != Exited && st.State != Lost || st.State != Created && st.Exit == nil {
+				t.Fatalf("state %+v", st)
+			}
+			if _, err := s.NextLife(id); err != nil {
+				t.Fatal(err)
+			}
+		} else if !errors.Is(err, ErrCorrupt) {
+			t.Fatal(err)
+		}
+		if _, err := s.List(); err != nil && !errors.Is(err, ErrCorrupt) && !strings.Contains(err.Error(), "newer skiff") {
+			t.Fatal(err)
+		}
+		if err := s.Retire(id); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Sweep(os.RemoveAll, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

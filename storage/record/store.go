@@ -216,6 +216,9 @@ func load(dir, id string) (*Container, error) {
 	if name, err := os.ReadFile(filepath.Join(dir, nameFile)); err == nil {
 		c.Name = string(name)
 	}
+	if err := CheckName(c.Name); err != nil && c.Name != "" {
+		return nil, corrupt(id, fmt.Errorf("%s: %w", dir, err))
+	}
 	return c, nil
 }
 
