@@ -64,11 +64,12 @@ func longFlag(out []string, w string, rest []string, flags []cli.Flag) ([]string
 // shortFlags reads a bundle of one-letter flags, of which the last may have a value: in the same word or the next.
 func shortFlags(out []string, bundle string, rest []string, flags []cli.Flag) ([]string, []string, error) {
 	for i, letter := range bundle {
+		if letter == '\uFFFD' { // not UTF-8, and then one byte of the bundle
+			return out, rest, fmt.Errorf("bad flag syntax: -%q", bundle)
+		}
 		f := findFlag(flags, string(letter))
 		after := bundle[i+len(string(letter)):]
 		switch {
-		case letter == '\uFFFD':
-			return out, rest, fmt.Errorf("bad flag syntax: -%q", bundle)
 		case f == nil && letter == 'h':
 			return out, rest, errHelp
 		case f == nil:
