@@ -240,3 +240,38 @@ func TestHostRoutes(t *testing.T) {
 	}
 	HostRoutes() // whatever this machine has
 }
+
+// Whatever a network's file says, the network is what it says or is named as damaged, with the way out; other networks are listed; and it can be removed.
+func FuzzNetworkFile(f *testing.F) {
+	id := strings.Repeat("ab", 32)
+	f.Add([]byte(`{"version":1,"name":"n","id":"` + id + `","driver":"bridge","subnets":[{"prefix":"10.9.0.0/24","gateway":"10.9.0.1"}]}`))
+	f.Add([]byte(`{"version":1,"name":"n","id":"../../../../../etc` + id[20:] + `"}`))
+	f.Add([]byte(`{"version":99,"name":"n","id":"` + id + `"}`))
+	f.Add([]byte(`{"version":1,"name":"n","id":"` + id + `","subnets":[{"prefix":"0.0.0.0/0"},{"prefix":"::/128","range":"10.0.0.0/8","reserved":{"a":""}}]}`))
+	data, run := f.TempDir(), f.TempDir()
+	s := Open(data, run)
+	s.hosts = func() Routes { return Routes{} }
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if err := errors.Join(os.MkdirAll(s.dir, 0o700), os.WriteFile(s.file("n"), text, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := s.Find("n")
+		switch {
+		case err == nil && (n.Name != "n" || len(n.ID) != 64 || !isHex(n.ID)):
+			t.Fatalf("%+v", n)
+		case err != nil && !errors.Is(err, ErrCorrupt) && !strings.Contains(err.Error(), "newer skiff"):
+			t.Fatal(err)
+		}
+		if all, _ := s.List(); len(all) < 3 {
+			t.Fatalf("%d networks are listed", len(all))
+		}
+		if err == nil {
+			_, _ = s.Attach(n, Endpoint{Container: id, Name: "web", Alive: filepath.Join(data, "alive")})
+		}
+		if err == nil || errors.Is(err, ErrCorrupt) {
+			if _, err := s.Remove("n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
