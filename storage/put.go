@@ -35,7 +35,10 @@ func (s *Store) Writing() (unlock func() error, err error) {
 	return lock.Unlock, nil
 }
 
-func (s *Store) writersLock() string { return filepath.Join(s.data, "storage", "writers.lock") }
+// writersFile is the lock of whoever adds layers, in the store.
+const writersFile = "writers.lock"
+
+func (s *Store) writersLock() string { return filepath.Join(s.data, "storage", writersFile) }
 
 // PutLayer unpacks an archive, plain or compressed, as a layer over parent ("" for a first one). The archive is kept in a file without a name meanwhile: a layer's id
 // follows from its contents, and pulling and loading would not find one with another.

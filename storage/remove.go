@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.podman.io/storage"
+
 	"github.com/skiff-containers/skiff/storage/disk"
 	"github.com/skiff-containers/skiff/storage/image"
 	"github.com/skiff-containers/skiff/storage/ref"
@@ -196,7 +198,7 @@ func (s *Store) delete(img *image.Image) ([]Removed, error) {
 	return done, s.sweepLayers()
 }
 
-// sweepLayers deletes layers that no image uses: what interrupted pulls had finished. It does nothing while somebody pulls.
+// sweepLayers deletes images that were not finished and layers that no image uses: what interrupted pulls had finished. It does nothing while somebody pulls.
 func (s *Store) sweepLayers() error {
 	lock, err := disk.TryLock(s.writersLock(), disk.Exclusive)
 	if errors.Is(err, disk.ErrLocked) {
@@ -205,19 +207,29 @@ func (s *Store) sweepLayers() error {
 		return explain("lock the store", s.data, err)
 	}
 	defer lock.Unlock()
-	layers, err := s.lib.Layers()
-	if err != nil {
-		return explain("list the layers of", s.data, err)
-	}
 	images, err := s.lib.Images()
 	if err != nil {
 		return explain("list the images of", s.data, err)
+	}
+	for _, img := range images {
+		if unfinished(&img) {
+			if _, err := s.lib.DeleteImage(img.ID, true); err != nil {
+				return explain("delete image", short(img.ID), err)
+			}
+		}
+	}
+	layers, err := s.lib.Layers()
+	if err != nil {
+		return explain("list the layers of", s.data, err)
 	}
 	parent, used := map[string]string{}, map[string]bool{}
 	for _, l := range layers {
 		parent[l.ID] = l.Parent
 	}
 	for _, img := range images {
+		if unfinished(&img) {
+			continue
+		}
 		for _, top := range append([]string{img.TopLayer}, img.MappedTopLayers...) {
 			for id := top; id != "" && !used[id]; id = parent[id] {
 				used[id] = true
@@ -234,6 +246,11 @@ func (s *Store) sweepLayers() error {
 		}
 	}
 	return nil
+}
+
+// unfinished says that whoever wrote an image was killed before it had its configuration: nobody can see it, and it has layers. Lists of images have none.
+func unfinished(img *storage.Image) bool {
+	return !img.ReadOnly && len(img.Names) == 0 && img.TopLayer != "" && !indexable(img)
 }
 
 // familiar is a name as Docker shows it.

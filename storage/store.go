@@ -80,6 +80,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		options.GraphDriverOptions = append(options.GraphDriverOptions, "overlay.imagestore="+abs)
 		extra = append(extra, abs)
 	}
+	if err := mendLinks(options.GraphRoot); err != nil {
+		return nil, explain("open the store", o.Data, err)
+	}
 	lib, err := storage.GetStore(options)
 	if err != nil {
 		return nil, explain("open the store", o.Data, err)
