@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 
 	"github.com/skiff-containers/skiff/commands"
 	"github.com/skiff-containers/skiff/run"
@@ -18,6 +19,8 @@ func main() {
 		os.Exit(monitor.Main(os.Args[1:]))
 	case stage.Sweep:
 		os.Exit(run.SweepMain(os.Args[1:]))
+	case stage.OCI:
+		os.Exit(commands.OCIStage(os.Args[1:]))
 	}
 	if os.Args[0] == stage.Switch {
 		os.Exit(commands.SwitchMain(os.Args[1:]))
@@ -31,6 +34,12 @@ func main() {
 		os.Exit(commands.EngineMain(ctx, os.Args, streams))
 	case commands.InsideStage:
 		os.Exit(commands.Main(ctx, commands.Inside, os.Args, streams))
+	}
+	if filepath.Base(os.Args[0]) == commands.OCIName {
+		os.Exit(commands.OCIMain(os.Args[1:], streams))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "oci" {
+		os.Exit(commands.OCIMain(os.Args[2:], streams))
 	}
 	os.Exit(commands.Main(ctx, commands.Front, os.Args, streams))
 }

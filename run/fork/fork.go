@@ -65,12 +65,15 @@ type Channel struct {
 }
 
 // NewChannel makes the channel; the child's end has a number above 9, so that low numbers are free for dup3.
-func NewChannel() (*Channel, error) {
+func NewChannel() (*Channel, error) { return NewChannelAbove(9) }
+
+// NewChannelAbove is NewChannel with a number above max(9, least) for the child's end.
+func NewChannelAbove(least int) (*Channel, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a socket pair: %w", err)
 	}
-	high, err := unix.FcntlInt(uintptr(fds[1]), unix.F_DUPFD_CLOEXEC, 10)
+	high, err := unix.FcntlInt(uintptr(fds[1]), unix.F_DUPFD_CLOEXEC, max(9, least)+1)
 	unix.Close(fds[1])
 	if err != nil {
 		unix.Close(fds[0])
@@ -136,6 +139,15 @@ func Start(p *Program, c *Channel, o Options) (*Child, error) {
 		Channel: os.NewFile(uintptr(c.parent), "channel"),
 		steps:   p.steps,
 	}, nil
+}
+
+// Adopt is a child whose program another process has written: its messages come over channel, words are that program's (Program.Words).
+func Adopt(pid int, pidfd, channel *os.File, words []string) *Child {
+	c := &Child{Pid: pid, PidFD: pidfd, Channel: channel, steps: make([]step, len(words))}
+	for i, w := range words {
+		c.steps[i].what = w
+	}
+	return c
 }
 
 // Report reads one message of the child: nil data with io.EOF when it has executed its program (or died), an *Error when a step failed, else

@@ -86,6 +86,15 @@ func (s Slot) Value() Arg { return Arg{slot: s} }
 // Len is the number of steps so far.
 func (p *Program) Len() int { return len(p.steps) }
 
+// Words are what the steps from the first-th on are called; those before have no words. They are for Adopt.
+func (p *Program) Words(first int) []string {
+	words := make([]string, len(p.steps))
+	for i := first; i < len(p.steps); i++ {
+		words[i] = p.steps[i].what
+	}
+	return words
+}
+
 // Str is the address of a NUL-terminated copy of s. A string with a NUL in it is cut there, so callers refuse those first.
 func (p *Program) Str(s string) Arg {
 	b := make([]byte, len(s)+1)

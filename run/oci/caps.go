@@ -2,6 +2,7 @@ package oci
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -74,4 +75,46 @@ func lastCapability() int {
 		c++
 	}
 	return c
+}
+
+// AllCapabilities are the names of all that the running kernel has.
+func AllCapabilities() (names []string) {
+	for c := range lastCapability() + 1 {
+		names = append(names, capabilityName(c))
+	}
+	return names
+}
+
+// Grant takes out of a spec's sets what cannot be granted here, and says what that was, one line each: names that the kernel does not know, capabilities outside our own bounding set, and
+// ambient ones that are not both permitted and inheritable (capabilities(7)). A runtime is to warn of those and go on (runtime-spec, config.md).
+func Grant(c *specs.LinuxCapabilities) (warnings []string) {
+	if c == nil {
+		return nil
+	}
+	last := lastCapability()
+	ours := func(name string) bool {
+		n, known := capabilityNumber(name)
+		if !known || n > last {
+			return false
+		}
+		in, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
+		return err == nil && in == 1
+	}
+	keep := func(set string, list []string, may func(string) bool) []string {
+		return slices.DeleteFunc(list, func(name string) bool {
+			if may(name) {
+				return false
+			}
+			warnings = append(warnings, "cannot grant "+name+" (process.capabilities."+set+")")
+			return true
+		})
+	}
+	c.Bounding = keep("bounding", c.Bounding, ours)
+	c.Permitted = keep("permitted", c.Permitted, ours)
+	c.Inheritable = keep("inheritable", c.Inheritable, ours)
+	c.Effective = keep("effective", c.Effective, func(name string) bool { return slices.Contains(c.Permitted, name) })
+	c.Ambient = keep("ambient", c.Ambient, func(name string) bool {
+		return slices.Contains(c.Permitted, name) && slices.Contains(c.Inheritable, name)
+	})
+	return warnings
 }

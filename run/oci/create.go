@@ -33,7 +33,8 @@ func (Native) Create(_ context.Context, bundle Bundle) (Container, error) {
 	defer ns.Close()
 	b := newBuilder()
 	defer b.Close()
-	channel, err := fork.NewChannel()
+	b.keep = bundle.Keep
+	channel, err := fork.NewChannelAbove(b.channelFD() + 2)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +64,12 @@ func (Native) Create(_ context.Context, bundle Bundle) (Container, error) {
 			return nil, err
 		}
 	}
-	if err := c.awaitReady(); err != nil {
+	if bundle.Held != nil {
+		err = c.hold(bundle.Held, b)
+	} else {
+		err = c.awaitReady()
+	}
+	if err != nil {
 		c.discard()
 		return nil, err
 	}
@@ -213,7 +219,7 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	pr := spec.Process
 	p.Call("hide our memory", unix.SYS_PRCTL, fork.Int(unix.PR_SET_DUMPABLE), fork.Int(0), fork.Int(0), fork.Int(0), fork.Int(0))
 	// The signal comes when the thread that forked us dies; one that joined a pid namespace does so at once.
-	deathsig := ns.pid == nil
+	deathsig := ns.pid == nil && bundle.Held == nil
 	if deathsig {
 		p.Call("tie our life to the monitor's", unix.SYS_PRCTL, fork.Int(unix.PR_SET_PDEATHSIG), fork.Int(unix.SIGKILL), fork.Int(0), fork.Int(0), fork.Int(0))
 	}
@@ -233,7 +239,11 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	}
 	b.loopback(ns.clone&unix.CLONE_NEWNET != 0)
 
-	if err := b.attachRoot(bundle.Rootfs, bundle.Detached, bundle.Dir+"/rootfs"); err != nil {
+	place := bundle.Place
+	if place == "" {
+		place = bundle.Dir + "/rootfs"
+	}
+	if err := b.attachRoot(bundle.Rootfs, bundle.Detached, place); err != nil {
 		return err
 	}
 	hasProc := false
@@ -257,10 +267,18 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	if pr.OOMScoreAdj != nil {
 		b.writeProc("set the OOM score", "self/oom_score_adj", fmt.Sprint(*pr.OOMScoreAdj))
 	}
+	if bundle.Held != nil && bundle.Held.Hooks != nil {
+		b.ask(channel, messageHooks)
+	}
 	if err := b.finishRoot(spec); err != nil {
 		return err
 	}
 
+	if bundle.Held != nil {
+		if err := b.listen(bundle.Held.Listener); err != nil {
+			return err
+		}
+	}
 	if err := b.streams(bundle.Stdio, pr.Terminal, channel); err != nil {
 		return err
 	}
@@ -268,8 +286,10 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 		return err
 	}
 	if !bundle.Unheld {
-		p.Call("tell that all is ready", unix.SYS_WRITE, fork.Int(channelFD), p.Bytes([]byte{messageReady}), fork.Int(1))
-		p.Call("wait for the start", unix.SYS_READ, fork.Int(channelFD), p.Bytes(make([]byte, 8)), fork.Int(8)).AtLeast(1)
+		b.ask(fork.Int(b.channelFD()), messageReady)
+	}
+	if bundle.Held != nil {
+		b.awaitLaunch()
 	}
 	if bundle.Init {
 		p.Init()
@@ -279,7 +299,7 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	if err := b.credentials(pr, bundle.Filter, deathsig); err != nil {
 		return err
 	}
-	return b.execute(pr)
+	return b.execute(pr, "")
 }
 
 // umask adds umask(2); 0022 is Docker's.

@@ -19,7 +19,8 @@ func (c *native) Exec(_ context.Context, e Exec) (Process, error) {
 	}
 	b := newBuilder()
 	defer b.Close()
-	channel, err := fork.NewChannel()
+	b.keep = e.Keep
+	channel, err := fork.NewChannelAbove(b.channelFD() + 2)
 	if err != nil {
 		return nil, err
 	}
@@ -113,5 +114,5 @@ func (b *builder) enter(e Exec, pidfd, namespaces int, channel fork.Arg) error {
 	if err := b.credentials(pr, e.Filter, false); err != nil {
 		return err
 	}
-	return b.execute(pr)
+	return b.execute(pr, e.Path)
 }

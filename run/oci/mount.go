@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -236,4 +237,26 @@ func (b *builder) makeBeneath(rel string, dir bool, resolve uint64) {
 		}
 		p.Call("close a directory", unix.SYS_CLOSE, b.parent.Value())
 	}
+}
+
+// MountOptions are the options that have a meaning for every mount, sorted.
+func MountOptions() []string {
+	list := []string{"bind", "rbind", "rro"}
+	for o := range flagOptions {
+		list = append(list, o)
+	}
+	for o := range propagations {
+		list = append(list, o)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// UnknownOption is the first option of a bind mount that has no meaning, or "". Options of file systems are the kernel's to refuse.
+func UnknownOption(m specs.Mount) string {
+	a := parseOptions(m.Options)
+	if (m.Type == "bind" || m.Type == "none" || a.bind) && len(a.data) > 0 {
+		return a.data[0]
+	}
+	return ""
 }

@@ -39,8 +39,26 @@ type Bundle struct {
 	// Unheld says that there is nothing to do between Create and Start: Create returns while the first process is still being made, which does not wait, and
 	// Start has its errors too. Not with a terminal.
 	Unheld bool
+	// Held, when not nil, has another process start the container (Held.Ready). Not with Init or Unheld.
+	Held *Held
+	// Place is the directory of this mount namespace that the root is mounted at before it becomes the root; "" is Dir/rootfs.
+	Place string
+	// Keep is how many descriptors from 3 up the first process keeps.
+	Keep int
 	// Meanwhile, when not nil, is called with the first process's pid while that is being made: its namespaces are there already.
 	Meanwhile func(pid int) error
+}
+
+// Held is a container that outlives the process that makes it, and that another process starts (the OCI runtime's command line). The first process waits for a connection
+// on Listener; see Launch for the other side.
+type Held struct {
+	// Listener is a listening SOCK_SEQPACKET socket whose path the starting process knows.
+	Listener *os.File
+	// Hooks, when not nil, is called when the namespaces and mounts are there and the root has not yet become the root.
+	Hooks func(pid int) error
+	// Ready is called when everything is done that can be done before the start. Once it has returned without an error the container outlives us; until then it
+	// ends with us. Steps are for Launch.
+	Ready func(pid int, console *os.File, steps []string) error
 }
 
 // Container is a made container.
@@ -60,10 +78,12 @@ type Container interface {
 // Exec is one more process in a running container.
 type Exec struct {
 	Process  *specs.Process
+	Path     string      // what to execute instead of Process.Args[0]
 	Stdio    [3]*os.File // as in Bundle, when Process.Terminal is false
 	Filter   []unix.SockFilter
 	Cgroup   []string
 	CgroupFD *os.File
+	Keep     int // as in Bundle
 }
 
 // Process is a process that runs in a container.

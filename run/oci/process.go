@@ -13,23 +13,34 @@ import (
 	"github.com/skiff-containers/skiff/run/fork"
 )
 
-// The descriptors of a process before it executes: its standard streams, and the channel, which the execve closes.
-const (
-	channelFD = 3
-	firstFree = 4
-)
+// The descriptors of a process before it executes: its standard streams, those that it keeps, the channel, which the execve closes, and when it is held the listener.
 
-// messageConsole and messageReady are the bytes of the child's messages; an error has eight.
+// channelFD is the channel's number.
+func (b *builder) channelFD() int { return 3 + b.keep }
+
+// firstFree is the first number that nothing has.
+func (b *builder) firstFree() int {
+	if b.listener != nil {
+		return b.channelFD() + 2
+	}
+	return b.channelFD() + 1
+}
+
+// The bytes of the child's messages; an error has eight.
 const (
 	messageConsole byte = 'c'
-	messageReady   byte = 'r'
+	messageHooks   byte = 'h' // all is mounted; it waits
+	messageReady   byte = 'r' // all is done; it waits
 )
 
 // builder collects the steps of one process.
 type builder struct {
-	program *fork.Program
-	root    fork.Arg
-	files   []*os.File // opened for the child, closed when it has been forked
+	program  *fork.Program
+	root     fork.Arg
+	files    []*os.File // opened for the child, closed when it has been forked
+	keep     int        // descriptors from 3 up that stay open
+	listener *os.File   // nil unless the process is held
+	launch   int        // the first step of the start
 	// slots, named for what they hold
 	rootSlot, context, at, parent, scratch, proc, devpts, ptmx, tty, empty, null fork.Slot
 	hasDevpts                                                                    bool
@@ -83,7 +94,7 @@ func (b *builder) streams(stdio [3]*os.File, terminal bool, channel fork.Arg) er
 			}
 		}
 		if err == nil {
-			fd, err = unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, firstFree)
+			fd, err = unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, b.firstFree())
 		}
 		if err != nil {
 			return fmt.Errorf("cannot prepare standard stream %d: %w", i, err)
@@ -91,9 +102,12 @@ func (b *builder) streams(stdio [3]*os.File, terminal bool, channel fork.Arg) er
 		b.files = append(b.files, os.NewFile(uintptr(fd), "stream"))
 		p.Call("open a standard stream", unix.SYS_DUP3, fork.Int(fd), fork.Int(i), fork.Int(0))
 	}
-	p.Call("keep the channel", unix.SYS_DUP3, channel, fork.Int(channelFD), fork.Int(unix.O_CLOEXEC))
+	p.Call("keep the channel", unix.SYS_DUP3, channel, fork.Int(b.channelFD()), fork.Int(unix.O_CLOEXEC))
+	if b.listener != nil {
+		p.Call("keep the listener", unix.SYS_DUP3, fork.Int(b.listener.Fd()), fork.Int(b.channelFD()+1), fork.Int(unix.O_CLOEXEC))
+	}
 	// Close, not mark: from here on nothing of the host can be reached through /proc/self/fd (CVE-2024-21626).
-	p.Call("close descriptors", unix.SYS_CLOSE_RANGE, fork.Int(firstFree), fork.Int(uint32(0xffffffff)), fork.Int(0))
+	p.Call("close descriptors", unix.SYS_CLOSE_RANGE, fork.Int(b.firstFree()), fork.Int(uint32(0xffffffff)), fork.Int(0))
 	if terminal {
 		p.Call("take the terminal", unix.SYS_IOCTL, fork.Int(0), fork.Int(unix.TIOCSCTTY), fork.Int(0))
 	}
@@ -212,8 +226,8 @@ func (b *builder) seccomp(filter []unix.SockFilter) {
 	p.Call("install the seccomp filter", unix.SYS_SECCOMP, fork.Int(unix.SECCOMP_SET_MODE_FILTER), fork.Int(unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW), fork.Pointer(p, prog))
 }
 
-// execute adds the attempts to execute the command: the path as it is when it has a slash, else each directory of the process's own PATH.
-func (b *builder) execute(pr *specs.Process) error {
+// execute adds the attempts to execute file ("": the command's first word): the path as it is when it has a slash, else each directory of the process's own PATH.
+func (b *builder) execute(pr *specs.Process, file string) error {
 	p := b.program
 	if len(pr.Args) == 0 || pr.Args[0] == "" {
 		return fmt.Errorf("cannot start the process: no command")
@@ -223,9 +237,12 @@ func (b *builder) execute(pr *specs.Process) error {
 			return fmt.Errorf("cannot start the process: a NUL byte in %q", s)
 		}
 	}
+	if file == "" {
+		file = pr.Args[0]
+	}
 	argv, envv := p.Strings(pr.Args), p.Strings(pr.Env)
 	how := fork.Pointer(p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS})
-	for _, candidate := range candidates(pr.Args[0], pr.Env) {
+	for _, candidate := range candidates(file, pr.Env) {
 		// A path through /proc/self/exe would be ourselves. Whatever else is wrong with a path, the execve says it.
 		p.Call("exec", unix.SYS_OPENAT2, fork.Cwd(), p.Str(candidate), how, fork.Int(unix.SizeofOpenHow)).Allow(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
 		p.Exec(candidate, argv, envv)

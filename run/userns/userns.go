@@ -91,7 +91,7 @@ func Begin(o Options) (*Starting, error) {
 		}
 		if !o.Member || mode == disk.Exclusive {
 			// Somebody that no one will join through needs no exclusion.
-			s, err := spawn(o, lock, nil, true)
+			s, err := spawn(o, lock, nil, startMaps)
 			if err != nil {
 				err = explain(err)
 			}
@@ -164,7 +164,7 @@ func tryJoin(o Options, lock *disk.Lock) (*Starting, error) {
 			ns.Close()
 			continue // one we have no rights over, such as one nested in ours
 		}
-		s, err := spawn(o, lock, target, false)
+		s, err := spawn(o, lock, target, nil)
 		ns.Close()
 		return s, err
 	}
@@ -186,15 +186,15 @@ func joinable(ns, own *os.File) bool {
 	return inode(parent) == inode(own)
 }
 
-// spawn forks, joins target (nil: the caller's own, or with fresh a new one) and executes o's program.
-func spawn(o Options, lock *disk.Lock, target *os.File, fresh bool) (*Starting, error) {
+// spawn forks, joins target (nil: the caller's own, or with fresh a new one, which that gives its maps) and executes o's program.
+func spawn(o Options, lock *disk.Lock, target *os.File, fresh mapper) (*Starting, error) {
 	channel, err := fork.NewChannel()
 	if err != nil {
 		return nil, err
 	}
 	p := &fork.Program{}
 	var flags uintptr
-	if fresh {
+	if fresh != nil {
 		flags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS
 		if o.Early {
 			keepCapabilities(p)
@@ -219,17 +219,16 @@ func spawn(o Options, lock *disk.Lock, target *os.File, fresh bool) (*Starting, 
 		return nil, err
 	}
 	defer closeFiles()
-	child, err := fork.Start(p, channel, fork.Options{Namespaces: flags, Borrow: !fresh || o.Early})
+	child, err := fork.Start(p, channel, fork.Options{Namespaces: flags, Borrow: fresh == nil || o.Early})
 	runtime.KeepAlive(o)
 	runtime.KeepAlive(target)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", o.Args[0], err)
 	}
 	started := &Starting{child: child, what: o.Args[0], early: o.Early}
-	if fresh {
-		if started.maps, err = startMaps(child.Pid); err != nil {
-			reapFailed(child)
-			return nil, errors.Join(err, child.Channel.Close())
+	if fresh != nil {
+		if started.maps, err = fresh(child.Pid); err != nil {
+			return nil, reap(child, err)
 		}
 	}
 	return started, nil

@@ -106,3 +106,13 @@ func Locked(path string) (bool, error) {
 	}
 	return ask.Type != unix.F_UNLCK, nil
 }
+
+// Same says whether path still names the file that l locks: its directory may have been deleted, and made anew, since.
+func Same(l *Lock, path string) bool {
+	mine, err := l.file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(path)
+	return err == nil && os.SameFile(mine, there)
+}
