@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,7 @@ func (c *ociCall) root() (string, error) {
 // ociGlobals are the flags before the operation.
 func ociGlobals() []cli.Flag {
 	return []cli.Flag{
+		option{"cgroup-manager", "", "string", "cgroupfs, or disabled for containers without control groups of their own", "cgroupfs"},
 		option{"debug", "", "", "Accepted for compatibility", ""},
 		option{"log", "", "string", "Append errors to this file too", ""},
 		option{"log-format", "", "string", "Format of the log: text or json", "text"},
@@ -101,8 +103,8 @@ func (c *ociCall) run(args []string) (int, error) {
 		_, err = fmt.Fprintf(c.Out, "%s version %s\nspec: %s\n", OCIName, Version, specs.Version)
 		return 0, err
 	}
-	if f := c.global["log-format"]; f != nil && f[len(f)-1] != "text" && f[len(f)-1] != "json" {
-		return 1, fmt.Errorf("invalid argument %q for --log-format: it is text or json", f[len(f)-1])
+	if err := c.checkGlobals(); err != nil {
+		return 1, err
 	}
 	for _, v := range ociVerbs() {
 		if v.name != operands[0] {
@@ -128,6 +130,25 @@ func (c *ociCall) run(args []string) (int, error) {
 		return codeOf("", err), err
 	}
 	return 1, fmt.Errorf("unknown operation %q", operands[0])
+}
+
+// checkGlobals refuses values that mean nothing here.
+func (c *ociCall) checkGlobals() error {
+	for _, f := range []struct {
+		name   string
+		values []string
+		why    string
+	}{
+		{"cgroup-manager", []string{"cgroupfs", "disabled"}, "it is cgroupfs or disabled"},
+		{"log-format", []string{"text", "json"}, "it is text or json"},
+		{"rootless", []string{"true", "false", "auto"}, "it is true, false or auto"},
+		{"systemd-cgroup", []string{"false"}, "control groups are made in the file system, not by systemd (--cgroup-manager=cgroupfs of engines)"},
+	} {
+		if v := c.global[f.name]; v != nil && !slices.Contains(f.values, v[len(v)-1]) {
+			return fmt.Errorf("invalid argument %q for --%s: %s", v[len(v)-1], f.name, f.why)
+		}
+	}
+	return nil
 }
 
 // valuesOf sorts the words --name=value that normalise has made.

@@ -8,8 +8,8 @@ what=${1:-test}
 
 # Commands and the Debian packages that bring them.
 need_run='newuidmap:uidmap busybox:busybox-static tar:tar git:git make:make'
-need_test='docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc crun:crun dpkg-deb:dpkg setpriv:util-linux slirp4netns:slirp4netns pasta:passt ps:procps'
-optional_bench='bwrap:bubblewrap podman:podman'
+need_test='docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc crun:crun dpkg-deb:dpkg setpriv:util-linux slirp4netns:slirp4netns pasta:passt ps:procps podman:podman conmon:conmon'
+optional_bench='bwrap:bubblewrap'
 
 missing() {
 	local pair

@@ -142,7 +142,7 @@ func checkMount(at string, m specs.Mount) error {
 		return &FieldError{at + ".destination", "there must be one"}
 	}
 	for i, o := range m.Options {
-		if o == "tmpcopyup" || o == "idmap" || o == "ridmap" {
+		if o == "idmap" || o == "ridmap" || o == "tmpcopyup" && m.Type != "tmpfs" {
 			return &FieldError{fmt.Sprintf("%s.options[%d]", at, i), o + " is not supported"}
 		}
 	}

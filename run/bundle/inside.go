@@ -106,6 +106,9 @@ func insideCreate(conn *stage.Conn, req request, files []*os.File) error {
 	if err := os.Chdir(req.Bundle); err != nil { // relative sources of binds are the bundle's
 		return fmt.Errorf("cannot change to the bundle: %w", err)
 	}
+	if err := copyUp(spec, rootfs); err != nil {
+		return err
+	}
 	held := &oci.Held{Listener: files[1], Ready: func(pid int, console *os.File, steps []string) error {
 		r := reply{Kind: replyReady, Pid: pid, Steps: steps, Warn: warnings}
 		if console != nil {

@@ -112,24 +112,30 @@ func (p *process) awaitReady() error {
 func (p *process) awaitExec() error {
 	for {
 		kind, fd, err := p.receive()
-		var step *fork.Error
 		switch {
 		case errors.Is(err, io.EOF):
 			return p.child.Channel.Close()
-		case errors.As(err, &step) && (step.What == "exec" || strings.HasPrefix(step.What, "chdir ")):
-			e := &ExecError{Path: p.args[0], Step: "exec", Errno: step.Errno}
-			if dir, ok := strings.CutPrefix(step.What, "chdir "); ok {
-				e.Step, e.Path = "chdir", dir
-			} else if !strings.Contains(p.args[0], "/") && step.Errno == unix.ENOENT {
-				e.Step = "find in $PATH"
-			}
-			return e
 		case err != nil:
-			return err
+			return p.explain(err)
 		case kind == messageConsole:
 			p.console = fd
 		}
 	}
+}
+
+// explain tells a payload that cannot be executed from other failed steps.
+func (p *process) explain(err error) error {
+	var step *fork.Error
+	if !errors.As(err, &step) || step.What != "exec" && !strings.HasPrefix(step.What, "chdir ") {
+		return err
+	}
+	e := &ExecError{Path: p.args[0], Step: "exec", Errno: step.Errno}
+	if dir, ok := strings.CutPrefix(step.What, "chdir "); ok {
+		e.Step, e.Path = "chdir", dir
+	} else if !strings.Contains(p.args[0], "/") && step.Errno == unix.ENOENT {
+		e.Step = "find in $PATH"
+	}
+	return e
 }
 
 // receive reads one message: a kind and perhaps a descriptor, or the error that it carries, or io.EOF.
@@ -284,6 +290,9 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	}
 	if err := b.rlimits(pr.Rlimits); err != nil {
 		return err
+	}
+	if bundle.Held != nil {
+		b.lookFor(pr)
 	}
 	if !bundle.Unheld {
 		b.ask(fork.Int(b.channelFD()), messageReady)

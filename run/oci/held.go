@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
+	"slices"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/run/fork"
@@ -45,6 +48,22 @@ func (b *builder) listen(listener *os.File) error {
 	return nil
 }
 
+// lookFor adds steps that fail early, while the container is made and not when it is started, when there is no program to be executed. Relative paths are looked at by the execve alone, since
+// the working directory may have to be made first.
+func (b *builder) lookFor(pr *specs.Process) {
+	p := b.program
+	list := candidates(pr.Args[0], pr.Env)
+	if slices.ContainsFunc(list, func(name string) bool { return !path.IsAbs(name) }) {
+		return
+	}
+	for i, name := range list {
+		s := p.Call("exec", unix.SYS_FACCESSAT2, fork.Cwd(), p.Str(name), fork.Int(unix.X_OK), fork.Int(unix.AT_EACCESS)).SkipOnSuccess(len(list) - 1 - i)
+		if i < len(list)-1 {
+			s.Allow(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
+		}
+	}
+}
+
 // awaitLaunch adds the steps that wait for the starter, whose connection takes the channel's place.
 func (b *builder) awaitLaunch() {
 	p := b.program
@@ -65,7 +84,7 @@ func (c *native) hold(h *Held, b *builder) error {
 		case errors.Is(err, io.EOF):
 			return errors.New("cannot create the container: its first process was killed while it was being made")
 		case err != nil:
-			return err
+			return c.explain(err)
 		case kind == messageConsole:
 			c.console = fd
 			continue
