@@ -73,6 +73,9 @@ func (c *ociCall) process(container *bundle.Container) (*specs.Process, error) {
 	if len(c.words) < 2 {
 		return nil, errors.New("exec: there must be a command or --process")
 	}
+	if container.Spec.Process == nil {
+		return nil, errors.New("exec: the container has no process to take the user and the environment from; name one with --process")
+	}
 	p := *container.Spec.Process
 	p.Args, p.Terminal, p.ConsoleSize = c.words[1:], c.has("tty"), nil
 	if cwd := c.flag("cwd"); cwd != "" {

@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-
-	"github.com/skiff-containers/skiff/run/oci"
 )
 
 // FieldError is a field of a config.json that cannot be honoured.
@@ -145,9 +143,6 @@ func checkMount(at string, m specs.Mount) error {
 		if o == "idmap" || o == "ridmap" || o == "tmpcopyup" && m.Type != "tmpfs" {
 			return &FieldError{fmt.Sprintf("%s.options[%d]", at, i), o + " is not supported"}
 		}
-	}
-	if o := oci.UnknownOption(m); o != "" {
-		return &FieldError{fmt.Sprintf("%s.options[%d]", at, slices.Index(m.Options, o)), fmt.Sprintf("a bind mount has no option %q", o)}
 	}
 	return nil
 }

@@ -45,11 +45,8 @@ func Create(o Options) (*Container, error) {
 	if err := Check(spec); err != nil {
 		return nil, err
 	}
-	if spec.Process == nil {
-		return nil, &FieldError{"process", "there must be one to create a container"}
-	}
 	if o.Console == nil {
-		if err := checkConsole(spec.Process.Terminal, o.ConsoleSocket); err != nil {
+		if err := checkConsole(spec.Process != nil && spec.Process.Terminal, o.ConsoleSocket); err != nil {
 			return nil, err
 		}
 		if o.ConsoleSocket != "" {

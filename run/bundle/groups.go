@@ -4,34 +4,111 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/run/cgroup"
+	"github.com/skiff-containers/skiff/run/config"
 )
 
-// makeGroups makes the container's control groups.
+// makeGroups makes the container's control groups with the spec's limits in place, and returns their directories. Without limits none are made, whatever linux.cgroupsPath says: where an
+// ordinary user's processes are counted without being limited is no business of ours, and most often not permitted.
 func makeGroups(id string, s *specs.Spec) ([]string, error) {
-	_ = id
-	if s.Linux.Resources != nil {
-		return nil, checkResources(s.Linux.Resources)
+	if s.Linux == nil || s.Linux.Resources == nil {
+		return nil, nil
 	}
-	return nil, nil
+	limits, err := limitsOf(s.Linux.Resources)
+	if err != nil {
+		return nil, err
+	}
+	if limits == (config.Limits{}) {
+		return nil, nil
+	}
+	at := s.Linux.CgroupsPath
+	if at == "" {
+		at = "skiff-oci-" + id
+	}
+	g, err := cgroup.CreateAt(at, limits)
+	var limit *cgroup.LimitError
+	if errors.As(err, &limit) && limitFields[limit.Flag] != "" {
+		return nil, &FieldError{"linux.resources." + limitFields[limit.Flag], limit.Err.Error()}
+	}
+	if err != nil {
+		return nil, &FieldError{"linux.cgroupsPath", err.Error()}
+	}
+	return g.Paths(), nil
 }
 
-// checkResources refuses limits.
-func checkResources(r *specs.LinuxResources) error {
-	return first([]refused{
-		{"linux.resources.memory", r.Memory != nil && *r.Memory != specs.LinuxMemory{}, "limits are not supported"},
-		{"linux.resources.pids", r.Pids != nil && r.Pids.Limit != nil && *r.Pids.Limit > 0, "limits are not supported"},
-	})
+// limitFields are package cgroup's names of limits, which are flags of skiff's, as fields of linux.resources.
+var limitFields = map[string]string{
+	"--memory": "memory.limit", "--memory-swap": "memory.swap", "--memory-reservation": "memory.reservation", "--memory-swappiness": "memory.swappiness",
+	"--oom-kill-disable": "memory.disableOOMKiller", "--cpu-shares": "cpu.shares", "--cpu-quota": "cpu.quota", "--cpu-period": "cpu.period",
+	"--cpuset-cpus": "cpu.cpus", "--cpuset-mems": "cpu.mems", "--pids-limit": "pids.limit", "--blkio-weight": "blockIO.weight",
 }
 
-// deleteGroups removes control groups.
+// limitsOf turns the spec's limits into ours, and refuses those that we have not. Rules for devices are met without doing anything: an unprivileged container has the nodes that it was given, and can make none.
+func limitsOf(r *specs.LinuxResources) (l config.Limits, err error) {
+	m, c, b := r.Memory, r.CPU, r.BlockIO
+	if m == nil {
+		m = &specs.LinuxMemory{}
+	}
+	if c == nil {
+		c = &specs.LinuxCPU{}
+	}
+	if b == nil {
+		b = &specs.LinuxBlockIO{}
+	}
+	const no = "not supported"
+	if err := first([]refused{
+		{"linux.resources.memory.kernel", positive(m.Kernel), no}, {"linux.resources.memory.kernelTCP", positive(m.KernelTCP), no},
+		{"linux.resources.memory.useHierarchy", m.UseHierarchy != nil && !*m.UseHierarchy, no},
+		{"linux.resources.memory.checkBeforeUpdate", m.CheckBeforeUpdate != nil && *m.CheckBeforeUpdate, no},
+		{"linux.resources.cpu.burst", positive(c.Burst), no}, {"linux.resources.cpu.realtimeRuntime", positive(c.RealtimeRuntime), no},
+		{"linux.resources.cpu.realtimePeriod", positive(c.RealtimePeriod), no}, {"linux.resources.cpu.idle", positive(c.Idle), no},
+		{"linux.resources.blockIO.leafWeight", positive(b.LeafWeight), no}, {"linux.resources.blockIO.weightDevice", len(b.WeightDevice) > 0, no},
+		{"linux.resources.blockIO.throttleReadBpsDevice", len(b.ThrottleReadBpsDevice) > 0, no}, {"linux.resources.blockIO.throttleWriteBpsDevice", len(b.ThrottleWriteBpsDevice) > 0, no},
+		{"linux.resources.blockIO.throttleReadIOPSDevice", len(b.ThrottleReadIOPSDevice) > 0, no}, {"linux.resources.blockIO.throttleWriteIOPSDevice", len(b.ThrottleWriteIOPSDevice) > 0, no},
+		{"linux.resources.hugepageLimits", len(r.HugepageLimits) > 0, no}, {"linux.resources.rdma", len(r.Rdma) > 0, no}, {"linux.resources.unified", len(r.Unified) > 0, no},
+		{"linux.resources.network", r.Network != nil && (r.Network.ClassID != nil || len(r.Network.Priorities) > 0), no},
+	}); err != nil {
+		return l, err
+	}
+	take(&l.Memory, m.Limit)
+	take(&l.MemorySwap, m.Swap)
+	take(&l.MemoryReservation, m.Reservation)
+	if m.Swappiness != nil {
+		n := int64(*m.Swappiness)
+		l.MemorySwappiness = &n
+	}
+	l.OOMKillDisable = m.DisableOOMKiller != nil && *m.DisableOOMKiller
+	take(&l.CPUShares, c.Shares)
+	take(&l.CPUQuota, c.Quota)
+	take(&l.CPUPeriod, c.Period)
+	l.CPUSetCPUs, l.CPUSetMems = c.Cpus, c.Mems
+	if r.Pids != nil {
+		take(&l.Pids, r.Pids.Limit)
+	}
+	take(&l.BlkioWeight, b.Weight)
+	// -1 and 0 mean no limit.
+	l.Memory, l.MemoryReservation, l.CPUQuota, l.Pids = max(l.Memory, 0), max(l.MemoryReservation, 0), max(l.CPUQuota, 0), max(l.Pids, 0)
+	return l, nil
+}
+
+func positive[T int64 | uint64 | uint16](p *T) bool { return p != nil && *p > 0 }
+
+func take[T int64 | uint64 | uint16](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// deleteGroups removes control groups, with those that the container may have made in them.
 func deleteGroups(dirs []string) error {
 	var errs []error
 	for _, dir := range dirs {
-		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("cannot remove the control group %s: %w", dir, err))
+		if err := cgroup.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("cannot remove the control group %s: %w", path.Base(dir), err))
 		}
 	}
 	return errors.Join(errs...)

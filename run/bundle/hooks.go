@@ -21,7 +21,7 @@ import (
 // runtimeHooks runs the hooks that go between the making of the namespaces and the change of the root, in our own.
 func (c *Container) runtimeHooks() error {
 	h := c.Spec.Hooks
-	state := c.stateAs(specs.StateCreating)
+	state := c.stateAs(specs.StateCreated)                       // what it is after the environment has been created (runtime-spec, runtime.md, "Lifecycle")
 	if err := hooks("prestart", h.Prestart, state); err != nil { //nolint:staticcheck // prestart is deprecated and still used
 		return err
 	}

@@ -90,10 +90,15 @@ func insideCreate(conn *stage.Conn, req request, files []*os.File) error {
 	if err := decode(files[0], spec); err != nil {
 		return err
 	}
+	held := &oci.Held{Listener: files[1]}
+	if spec.Process == nil {
+		// It is required when the container is started only (runtime-spec, config.md), and then it is missed.
+		spec.Process, held.NoProgram = &specs.Process{Cwd: "/", Args: []string{"/"}}, true
+	}
 	if err := adapt(spec); err != nil {
 		return err
 	}
-	warnings := oci.Grant(spec.Process.Capabilities)
+	warnings := append(oci.Grant(spec.Process.Capabilities), ignored(spec)...)
 	filter, err := compile(spec)
 	if err != nil {
 		return err
@@ -109,19 +114,19 @@ func insideCreate(conn *stage.Conn, req request, files []*os.File) error {
 	if err := copyUp(spec, rootfs); err != nil {
 		return err
 	}
-	held := &oci.Held{Listener: files[1], Ready: func(pid int, console *os.File, steps []string) error {
+	held.Ready = func(pid int, console *os.File, steps []string) error {
 		r := reply{Kind: replyReady, Pid: pid, Steps: steps, Warn: warnings}
 		if console != nil {
 			return talk(conn, r, console)
 		}
 		return talk(conn, r)
-	}}
+	}
 	if h := spec.Hooks; h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 { //nolint:staticcheck // prestart is deprecated and still used
 		held.Hooks = func(pid int) error {
 			if err := talk(conn, reply{Kind: replyHooks, Pid: pid}); err != nil {
 				return err
 			}
-			state := specs.State{Version: specs.Version, ID: req.ID, Status: specs.StateCreating, Pid: pid, Bundle: req.Bundle, Annotations: spec.Annotations}
+			state := specs.State{Version: specs.Version, ID: req.ID, Status: specs.StateCreated, Pid: pid, Bundle: req.Bundle, Annotations: spec.Annotations}
 			return hooksIn(pid, "createContainer", h.CreateContainer, state)
 		}
 	}
@@ -156,6 +161,16 @@ func checkInside(p *specs.Process, at string) error {
 		return &FieldError{at + ".user.additionalGids", "the user namespace maps a single group"}
 	}
 	return nil
+}
+
+// ignored are warnings of mount options that mean nothing.
+func ignored(s *specs.Spec) (warnings []string) {
+	for i, m := range s.Mounts {
+		for _, o := range oci.Ignored(m) {
+			warnings = append(warnings, fmt.Sprintf("%s has no meaning for a bind mount (mounts[%d] at %s)", o, i, m.Destination))
+		}
+	}
+	return warnings
 }
 
 // compile makes the seccomp program of a spec.

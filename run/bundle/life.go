@@ -28,6 +28,9 @@ func (c *Container) start(stdio [3]*os.File) error {
 	if status := c.Status(); status != specs.StateCreated {
 		return fmt.Errorf("cannot start container %q: it is %s", c.ID, status)
 	}
+	if c.Spec.Process == nil {
+		return &FieldError{"process", "there must be one to start a container"}
+	}
 	if h := c.Spec.Hooks; h != nil && len(h.StartContainer) > 0 {
 		if err := c.startHooks(stdio); err != nil {
 			return errors.Join(err, c.kill(unix.SIGKILL))

@@ -8,8 +8,11 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -111,11 +114,42 @@ func (h *Host) Create(id, parent string, limits config.Limits) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	return h.create("skiff-"+id, parent, list)
+}
+
+// CreateAt makes groups with the limits at a path within the hierarchies whose parent is there: below our own groups when it is a mere name. On error nothing is left.
+func CreateAt(at string, limits config.Limits) (*Group, error) {
+	parent, name := path.Split(path.Clean(at))
+	if name == "" || name == "." || !filepath.IsLocal(strings.TrimPrefix(path.Clean(at), "/")) {
+		return nil, fmt.Errorf("%q is no path within the control groups", at)
+	}
+	h, err := Probe()
+	if err != nil {
+		return nil, err
+	}
+	list, err := h.settings(limits)
+	if err != nil {
+		return nil, err
+	}
+	return h.create(name, strings.TrimSuffix(parent, "/"), list)
+}
+
+// Paths are the groups' directories, sorted.
+func (g *Group) Paths() []string {
+	if g == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Values(g.all))
+}
+
+// create makes groups called name below parent.
+func (h *Host) create(name, parent string, list []setting) (*Group, error) {
 	g := &Group{unified: h.Unified, all: make(map[string]string)}
+	var err error
 	if h.Unified {
-		err = h.makeV2(g, "skiff-"+id, parent, list)
+		err = h.makeV2(g, name, parent, list)
 	} else {
-		err = h.makeV1(g, "skiff-"+id, parent, list)
+		err = h.makeV1(g, name, parent, list)
 	}
 	if err == nil {
 		err = g.apply(list)

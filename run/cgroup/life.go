@@ -110,11 +110,7 @@ func (g *Group) Delete() error {
 		g.FD = nil
 	}
 	for controller, dir := range g.all {
-		err := remove(dir)
-		for wait := time.Millisecond; errors.Is(err, unix.EBUSY) && wait < 200*time.Millisecond; wait *= 2 {
-			time.Sleep(wait) //nolint:forbidigo // likewise
-			err = remove(dir)
-		}
+		err := Remove(dir)
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("cannot remove the control group %s: %w", dir, err))
 			continue
@@ -123,6 +119,17 @@ func (g *Group) Delete() error {
 		g.Dirs = slices.DeleteFunc(g.Dirs, func(d string) bool { return d == dir })
 	}
 	return errors.Join(errs...)
+}
+
+// Remove removes a group by its directory, with those that the container may have made in it. The kernel counts an ended process as a member until it has been taken apart, so a busy
+// group is asked again for a while.
+func Remove(dir string) error {
+	err := remove(dir)
+	for wait := time.Millisecond; errors.Is(err, unix.EBUSY) && wait < 200*time.Millisecond; wait *= 2 {
+		time.Sleep(wait) //nolint:forbidigo // nobody tells when it is
+		err = remove(dir)
+	}
+	return err
 }
 
 // remove removes a group with those that the container may have made in it.

@@ -291,7 +291,7 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	if err := b.rlimits(pr.Rlimits); err != nil {
 		return err
 	}
-	if bundle.Held != nil {
+	if bundle.Held != nil && !bundle.Held.NoProgram {
 		b.lookFor(pr)
 	}
 	if !bundle.Unheld {
@@ -305,6 +305,7 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	}
 	b.workdir(pr.Cwd, true)
 	b.umask(pr.User.Umask)
+	b.refuseOurselves(pr, "")
 	if err := b.credentials(pr, bundle.Filter, deathsig); err != nil {
 		return err
 	}

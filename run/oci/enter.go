@@ -111,6 +111,7 @@ func (b *builder) enter(e Exec, pidfd, namespaces int, channel fork.Arg) error {
 	}
 	b.workdir(pr.Cwd, false)
 	b.umask(pr.User.Umask)
+	b.refuseOurselves(pr, e.Path)
 	if err := b.credentials(pr, e.Filter, false); err != nil {
 		return err
 	}

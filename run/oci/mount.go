@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -26,7 +27,7 @@ type attributes struct {
 	recursiveRO bool
 	propagation uint64
 	bind        bool
-	copyUp      bool
+	words       []string // the options that were attributes
 	data        []string
 }
 
@@ -64,10 +65,9 @@ func parseOptions(options []string) attributes {
 		case "rro":
 			a.set |= unix.MOUNT_ATTR_RDONLY
 			a.recursiveRO = true
-		case "tmpcopyup":
-			a.copyUp = true
 		default:
 			if f, ok := flagOptions[o]; ok {
+				a.words = append(a.words, o)
 				a.set = a.set&^f.clear | f.set
 				a.clear = a.clear&^f.set | f.clear
 			} else if p, ok := propagations[o]; ok {
@@ -116,7 +116,7 @@ func (b *builder) fileSystem(dest, kind, source string, a attributes, fs fork.Sl
 	p := b.program
 	what := "mount " + kind + " at " + dest
 	p.Call(what, unix.SYS_FSOPEN, p.Str(kind), fork.Int(unix.FSOPEN_CLOEXEC)).To(b.context)
-	if source != "" && kind != "proc" && kind != "sysfs" && kind != "mqueue" {
+	if source != "" {
 		p.Call(what, unix.SYS_FSCONFIG, b.context.Value(), fork.Int(unix.FSCONFIG_SET_STRING), p.Str("source"), p.Str(source), fork.Int(0))
 	}
 	for _, o := range a.data {
@@ -180,7 +180,17 @@ func bindAttributes(fd int, a attributes) error {
 			return err
 		}
 	}
-	return unix.MountSetattr(fd, "", flags, &attr)
+	atime := slices.Contains(a.words, "strictatime") || slices.Contains(a.words, "noatime") || slices.Contains(a.words, "relatime")
+	if atime {
+		attr.Attr_clr = unix.MOUNT_ATTR__ATIME // mount_setattr(2): one of them replaces another
+	}
+	err := unix.MountSetattr(fd, "", flags, &attr)
+	if atime && errors.Is(err, unix.EPERM) {
+		// How the host keeps access times is locked for us, and nobody's safety.
+		attr.Attr_set, attr.Attr_clr = attr.Attr_set&^unix.MOUNT_ATTR__ATIME, 0
+		err = unix.MountSetattr(fd, "", flags, &attr)
+	}
+	return err
 }
 
 // attach adds the step that puts a detached mount at the target in slot at, and closes the target.
@@ -252,11 +262,11 @@ func MountOptions() []string {
 	return list
 }
 
-// UnknownOption is the first option of a bind mount that has no meaning, or "". Options of file systems are the kernel's to refuse.
-func UnknownOption(m specs.Mount) string {
+// Ignored are the options of a bind mount that have no meaning: those of a file system, which is there already and keeps its own.
+func Ignored(m specs.Mount) []string {
 	a := parseOptions(m.Options)
-	if (m.Type == "bind" || m.Type == "none" || a.bind) && len(a.data) > 0 {
-		return a.data[0]
+	if m.Type == "bind" || m.Type == "none" || a.bind {
+		return a.data
 	}
-	return ""
+	return nil
 }

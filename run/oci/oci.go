@@ -54,6 +54,8 @@ type Bundle struct {
 type Held struct {
 	// Listener is a listening SOCK_SEQPACKET socket whose path the starting process knows.
 	Listener *os.File
+	// NoProgram says that the process is a stand-in which will never be started.
+	NoProgram bool
 	// Hooks, when not nil, is called when the namespaces and mounts are there and the root has not yet become the root.
 	Hooks func(pid int) error
 	// Ready is called when everything is done that can be done before the start. Once it has returned without an error the container outlives us; until then it
