@@ -237,6 +237,9 @@ func (f *foreground) wait(pid int) error {
 	signals := make(chan os.Signal, 32)
 	signal.Notify(signals)
 	defer signal.Stop(signals)
+	if f.master != nil {
+		f.resize() // it may have changed before we listened
+	}
 	ended := make(chan int, 1)
 	go func() { ended <- waitFor(pid) }()
 	for {

@@ -21,6 +21,8 @@ import (
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"code":     cmdCode,
+		"config":   cmdConfig,
+		"refuse":   cmdRefuse,
 		"retry":    cmdRetry,
 		"setenv":   cmdSetenv,
 		"oneline":  cmdOneLine,
@@ -86,7 +88,7 @@ func cmdSetenv(ts *testscript.TestScript, _ bool, args []string) {
 func cmdOneLine(ts *testscript.TestScript, _ bool, args []string) {
 	text := strings.TrimSpace(ts.ReadFile("stderr"))
 	lines := strings.Split(text, "\n")
-	if len(lines) > 2 || len(lines) == 2 && !strings.HasPrefix(lines[1], "hint: ") || !strings.HasPrefix(text, "skiff: ") {
+	if len(lines) > 2 || len(lines) == 2 && !strings.HasPrefix(lines[1], "hint: ") || !strings.HasPrefix(text, "skiff: ") && !strings.HasPrefix(text, "skiff-oci: ") {
 		ts.Fatalf("want one line `skiff: ...` and at most a `hint: ...`, got:\n%s", text)
 	}
 	for _, bad := range []string{"panic", "goroutine", "%!", "<nil>"} {

@@ -71,6 +71,16 @@ binaries() {
 	cp "$work/whole/skiff" "$work/pair/libexec/skiff/skiff-engine"
 }
 
+# the runtime spec's own programs, from a module of their own
+conformance() {
+	local tools=github.com/opencontainers/runtime-tools
+	say "building the programs of $tools"
+	mkdir -p "$work/conformance"
+	go build -C tests/conformance -mod=readonly -o "$work/conformance/" $tools/validation/... $tools/cmd/runtimetest
+	cp "$(go list -C tests/conformance -m -f '{{.Dir}}' $tools)"/rootfs-*.tar.gz docs/conformance.md "$work/conformance/"
+	chmod -R a+rX "$work/conformance"
+}
+
 if [ "$part" = all ] || [ "$part" = unit ]; then
 	say "go vet"
 	go vet -tags "$TAGS" ./... || failed=1
@@ -93,6 +103,10 @@ if [ "$part" = all ] || [ "$part" = e2e ]; then
 	[[ " ${SHAPES:-whole pair} " != *" pair "* ]] || export SKIFF_E2E_PAIR=$work/pair
 	small_disks
 	go_test -count=1 -timeout 30m -parallel 4 "${as_user[@]}" -run "TestE2E/.*/${RUN:-}" ./tests
+	if [ -z "${RUN:-}" ] || [ "$RUN" = conformance ]; then
+		conformance
+		SKIFF_E2E_CONFORMANCE=$work/conformance go_test -count=1 -timeout 10m -parallel 4 "${as_user[@]}" -run TestConformance ./tests
+	fi
 	unset SKIFF_E2E_WHOLE SKIFF_E2E_PAIR
 fi
 

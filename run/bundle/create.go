@@ -217,7 +217,11 @@ func (c *Container) unmake() error {
 			return err
 		}
 	}
-	return errors.Join(deleteGroups(c.Groups), os.RemoveAll(c.Dir))
+	err := errors.Join(deleteGroups(c.Groups), os.RemoveAll(c.Dir))
+	if c.Pid > 0 && c.Spec.Hooks != nil {
+		err = errors.Join(err, poststop(c.Spec.Hooks.Poststop, c.stateAs(specs.StateStopped)))
+	}
+	return err
 }
 
 // listen makes the socket that the container's start is asked for on. A socket's path has 108 bytes: it is named through its directory's descriptor.

@@ -28,36 +28,53 @@ func (c *Container) runtimeHooks() error {
 	return hooks("createRuntime", h.CreateRuntime, state)
 }
 
-// hooks runs hooks in the runtime's namespaces, one after the other, with the container's state on standard input. The first that fails is an error.
+// hooks runs hooks in the runtime's namespaces, one after the other, with the container's state on standard input. After the first that fails no other is run.
 func hooks(kind string, list []specs.Hook, state specs.State) error {
+	for i, h := range list {
+		if err := hook(kind, i, h, state); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// poststop runs all poststop hooks, whichever fail.
+func poststop(list []specs.Hook, state specs.State) error {
+	var errs []error
+	for i, h := range list {
+		errs = append(errs, hook("poststop", i, h, state))
+	}
+	return errors.Join(errs...)
+}
+
+// hook runs the i-th hook of a kind.
+func hook(kind string, i int, h specs.Hook, state specs.State) error {
 	input, err := json.Marshal(state)
 	if err != nil {
 		return err
 	}
-	for i, h := range list {
-		ctx, cancel := context.Background(), context.CancelFunc(func() {})
-		if h.Timeout != nil {
-			ctx, cancel = context.WithTimeout(ctx, time.Duration(*h.Timeout)*time.Second)
-		}
-		cmd := exec.CommandContext(ctx, h.Path)
-		if cmd.Args = h.Args; len(h.Args) == 0 {
-			cmd.Args = []string{h.Path}
-		}
-		cmd.Env = h.Env
-		if cmd.Env == nil {
-			cmd.Env = []string{}
-		}
-		var said bytes.Buffer
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &said, &said
-		cmd.WaitDelay = time.Second // what it has left in the background may keep its output
-		err := cmd.Run()
-		if ctx.Err() != nil {
-			err = fmt.Errorf("it took longer than its %d seconds", *h.Timeout)
-		}
-		cancel()
-		if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-			return hookFailed(kind, i, h, err, said.String())
-		}
+	ctx, cancel := context.Background(), context.CancelFunc(func() {})
+	if h.Timeout != nil {
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(*h.Timeout)*time.Second)
+	}
+	cmd := exec.CommandContext(ctx, h.Path)
+	if cmd.Args = h.Args; len(h.Args) == 0 {
+		cmd.Args = []string{h.Path}
+	}
+	cmd.Env = h.Env
+	if cmd.Env == nil {
+		cmd.Env = []string{}
+	}
+	var said bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &said, &said
+	cmd.WaitDelay = time.Second // what it has left in the background may keep its output
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("it took longer than its %d seconds", *h.Timeout)
+	}
+	cancel()
+	if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+		return hookFailed(kind, i, h, err, said.String())
 	}
 	return nil
 }

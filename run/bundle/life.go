@@ -227,7 +227,7 @@ func deleteLocked(root, id string, force bool) (warning, err error) {
 		return nil, fmt.Errorf("cannot delete container %q: %w", id, err)
 	}
 	if c.Spec.Hooks != nil {
-		warning = hooks("poststop", c.Spec.Hooks.Poststop, c.stateAs(specs.StateStopped))
+		warning = poststop(c.Spec.Hooks.Poststop, c.stateAs(specs.StateStopped))
 	}
 	return warning, nil
 }

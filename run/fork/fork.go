@@ -115,11 +115,11 @@ func Start(p *Program, c *Channel, o Options) (*Child, error) {
 		args.cgroup = uint64(o.Cgroup.Fd())
 	}
 	syscall.ForkLock.Lock()
-	pid, errno := forkChild(p, args, false, uintptr(c.child))
+	pid, errno := forkChild(p, args, false, c)
 	runtimeAfterFork()
 	if errno == unix.ENOSYS && o.Cgroup == nil {
 		// An outer container's seccomp profile answers ENOSYS to clone3, since it cannot look at its flags.
-		pid, errno = forkChild(p, args, true, uintptr(c.child))
+		pid, errno = forkChild(p, args, true, c)
 		runtimeAfterFork()
 	}
 	syscall.ForkLock.Unlock()
@@ -182,10 +182,12 @@ func (c *Child) Decode(b []byte) ([]byte, error) {
 //go:noinline
 //go:norace
 //go:nocheckptr
-func forkChild(p *Program, args *cloneArgs, old bool, channel uintptr) (pid uintptr, errno unix.Errno) {
+func forkChild(p *Program, args *cloneArgs, old bool, c *Channel) (pid uintptr, errno unix.Errno) {
 	// Everything the child touches is in registers, in p, or in memory that p keeps.
 	var (
 		steps   = p.steps
+		channel = uintptr(c.child)
+		parents = uintptr(c.parent)
 		report  = uintptr(unsafe.Pointer(&p.report))
 		i       int
 		r       uintptr
@@ -205,6 +207,8 @@ func forkChild(p *Program, args *cloneArgs, old bool, channel uintptr) (pid uint
 
 	// In the child.
 	runtimeAfterForkInChild()
+	// Whoever holds the other end of the channel does not hear that its owner has gone.
+	syscall.RawSyscall6(unix.SYS_CLOSE, parents, 0, 0, 0, 0, 0)
 	for i = 0; i < len(steps); i++ {
 		s := &steps[i]
 		a0, a1, a2, a3, a4, a5 := s.args[0].value, s.args[1].value, s.args[2].value, s.args[3].value, s.args[4].value, s.args[5].value

@@ -133,3 +133,28 @@ func BenchmarkStart(b *testing.B) {
 		_, _ = unix.Wait4(child.Pid, nil, 0, nil)
 	}
 }
+
+// A child that waits for a word hears that nobody is left to say it.
+func TestChildHearsTheEnd(t *testing.T) {
+	c, err := NewChannel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Program{}
+	p.Call("wait", unix.SYS_READ, c.Child(), p.Bytes(make([]byte, 8)), Int(8)).AtLeast(1)
+	child, err := Start(p, c, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.PidFD.Close()
+	if err := child.Channel.Close(); err != nil {
+		t.Fatal(err)
+	}
+	poll := []unix.PollFd{{Fd: int32(child.PidFD.Fd()), Events: unix.POLLIN}}
+	if n, err := unix.Poll(poll, 10_000); err != nil || n != 1 {
+		_ = unix.Kill(child.Pid, unix.SIGKILL)
+		wait(t, child)
+		t.Fatalf("it waits for ever: %d, %v", n, err)
+	}
+	wait(t, child)
+}

@@ -249,7 +249,7 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	if place == "" {
 		place = bundle.Dir + "/rootfs"
 	}
-	if err := b.attachRoot(bundle.Rootfs, bundle.Detached, place); err != nil {
+	if err := b.attachRoot(bundle.Rootfs, bundle.Detached, place, propagations[spec.Linux.RootfsPropagation]); err != nil {
 		return err
 	}
 	hasProc := false

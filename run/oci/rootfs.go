@@ -14,8 +14,13 @@ import (
 
 // attachRoot adds the steps that put the root file system somewhere in our mount namespace, so that it can become the root. A
 // directory is first copied as a detached mount, here, since only a mount of one's own namespace can be copied.
-func (b *builder) attachRoot(root *os.File, detached bool, place string) error {
+func (b *builder) attachRoot(root *os.File, detached bool, place string, propagation uint64) error {
 	p := b.program
+	// What is mounted outside later is seen inside only when the spec asks for that.
+	from := uint64(unix.MS_PRIVATE)
+	if propagation == unix.MS_SLAVE || propagation == unix.MS_SHARED {
+		from = unix.MS_SLAVE
+	}
 	if !detached {
 		fd, err := unix.OpenTree(int(root.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 		if err != nil {
@@ -23,8 +28,11 @@ func (b *builder) attachRoot(root *os.File, detached bool, place string) error {
 		}
 		root = os.NewFile(uintptr(fd), root.Name())
 		b.files = append(b.files, root)
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Propagation: from}); err != nil {
+			return fmt.Errorf("cannot set the propagation of the root file system's mount: %w", err)
+		}
 	}
-	p.Call("keep mounts from propagating", unix.SYS_MOUNT, p.Str("none"), p.Str("/"), fork.Int(0), fork.Int(unix.MS_REC|unix.MS_PRIVATE), fork.Int(0))
+	p.Call("keep mounts from propagating", unix.SYS_MOUNT, p.Str("none"), p.Str("/"), fork.Int(0), fork.Int(unix.MS_REC|from), fork.Int(0))
 	p.Call("mount the root file system", unix.SYS_MOVE_MOUNT, fork.Int(root.Fd()), p.Str(""), fork.Cwd(), p.Str(place), fork.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
 	p.Call("open the root file system", unix.SYS_OPENAT, fork.Cwd(), p.Str(place), fork.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).To(b.rootSlot)
 	b.root = b.rootSlot.Value()
