@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/stage"
@@ -127,20 +130,28 @@ func (h *Host) lost(c *record.Container) (int, error) {
 	return 255, fmt.Errorf("container %s was lost: its monitor was killed", c.Name)
 }
 
+// leaving is how long a monitor that no longer answers may take to be gone: a process that ends closes its socket before it gives up its locks.
+const leaving = 5 * time.Second
+
 // dial opens a conversation with a running container's monitor.
 func (h *Host) dial(c *record.Container) (*stage.Conn, error) {
-	conn, err := stage.Dial(filepath.Join(h.Records.RunDir(c.ID), record.Socket))
-	if err == nil {
-		return conn, nil
+	for began := time.Now(); ; time.Sleep(time.Millisecond) { //nolint:forbidigo // the end of another process
+		conn, err := stage.Dial(filepath.Join(h.Records.RunDir(c.ID), record.Socket))
+		if err == nil {
+			return conn, nil
+		}
+		st, statusErr := h.Records.Status(c.ID)
+		if statusErr != nil {
+			return nil, statusErr
+		}
+		if !st.Live() {
+			return nil, fmt.Errorf("%w: %s", ErrNotRunning, c.Name)
+		}
+		gone := errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)
+		if !gone || time.Since(began) > leaving {
+			return nil, err
+		}
 	}
-	st, statusErr := h.Records.Status(c.ID)
-	if statusErr != nil {
-		return nil, statusErr
-	}
-	if !st.Live() {
-		return nil, fmt.Errorf("%w: %s", ErrNotRunning, c.Name)
-	}
-	return nil, err
 }
 
 // ErrNotRunning says that the container does not run.

@@ -9,7 +9,8 @@ dir=$(mktemp -d /tmp/skiff-unit.XXXXXX)
 trap 'rm -rf "$dir"' EXIT
 cp -r . "$dir/pkg"
 cp "$bin" "$dir/$(basename "$bin")"
-mkdir -m 700 "$dir/run" "$dir/home" "$dir/tmp"
+mkdir -m 700 "$dir/run" "$dir/home"
+mkdir -m 711 "$dir/tmp" # other users of a user namespace walk through
 chown -R "$user:" "$dir"
 chmod 755 "$dir"
 cd "$dir/pkg"

@@ -106,6 +106,7 @@ func tearDown(vars []string, run string) {
 	}
 	sh(`export HOME=${DATA%/.local/share/skiff} XDG_RUNTIME_DIR=` + run + `
 		ids=$($SKIFF ps -aq 2>/dev/null) && test -n "$ids" && timeout 20 $SKIFF rm -f -v $ids
+		test ! -x $WORK/skiff-oci || for id in $($WORK/skiff-oci list -q); do $WORK/skiff-oci delete --force $id; done
 		test ! -f $XDG_RUNTIME_DIR/libpod/tmp/pause.pid || kill $(cat $XDG_RUNTIME_DIR/libpod/tmp/pause.pid) # podman's, which would stay
 		timeout 20 $SKIFF unshare sh -c 'chmod -R u+rwX "$0"; rm -rf "$0"' "$DATA"
 		chmod -R u+rwX "$HOME" "$DATA"`)

@@ -2,6 +2,7 @@ package tests
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -10,7 +11,7 @@ import (
 )
 
 // cmdConfig writes a bundle's config.json from the script's file of that name, with the user's ids and every match of a pattern replaced: config BUNDLE [REGEXP TEXT]...
-// A TEXT of @FILE is the content of a file, in which $WORK and $LIMITS are replaced.
+// A TEXT of @FILE is the content of a file, in which $WORK and $LIMITS are replaced, and $PID by a number that no other script has.
 func cmdConfig(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args)%2 == 0 {
 		ts.Fatalf("usage: config BUNDLE [REGEXP TEXT]...")
@@ -22,7 +23,7 @@ func cmdConfig(ts *testscript.TestScript, _ bool, args []string) {
 	for i := 1; i < len(args); i += 2 {
 		with := args[i+1]
 		if name, ok := strings.CutPrefix(with, "@"); ok {
-			with = strings.NewReplacer("$WORK", ts.Getenv("WORK"), "$LIMITS", ts.Getenv("LIMITS")).Replace(ts.ReadFile(name))
+			with = strings.NewReplacer("$WORK", ts.Getenv("WORK"), "$LIMITS", ts.Getenv("LIMITS"), "$PID", strconv.Itoa(os.Getpid())+filepath.Base(filepath.Dir(ts.Getenv("WORK")))).Replace(ts.ReadFile(name))
 		}
 		re, err := regexp.Compile(args[i])
 		ts.Check(err)

@@ -26,6 +26,23 @@ failed=0 results=$work/results
 as_user=()
 [ "$(id -u)" != 0 ] || as_user=(-exec "$PWD/tests/as-test-user.sh")
 
+# failures shows of a verbose log what the tests that failed have printed, and what belongs to no test; after a panic, the end of everything.
+failures() {
+	awk '
+		{ last[NR % 300] = $0 }
+		/^panic: |^fatal error: / { panicked = 1 }
+		/^=== (RUN|PAUSE|CONT|NAME) / { test = $3; next }
+		/^ *--- (PASS|FAIL|SKIP): / { if ($2 == "FAIL:") { failed[$3] = 1; summary = summary $0 "\n" }; test = ""; next }
+		/^(PASS|FAIL|ok|\?)([ \t]|$)/ { test = "" }
+		test == "" { if ($0 !~ /^(PASS$|ok|\?)/) print; next }
+		{ if (!(test in said)) order[++n] = test; said[test] = said[test] $0 "\n" }
+		END {
+			for (i = 1; i <= n; i++) if (order[i] in failed) printf "=== %s\n%s", order[i], said[order[i]]
+			printf "%s", summary
+			if (panicked) for (i = NR > 300 ? NR - 299 : 1; i <= NR; i++) print last[i % 300]
+		}'
+}
+
 # test runs go test verbosely and shows one line per test that failed, was skipped, or is a top-level one; all of a failure's words.
 go_test() {
 	local status=0
@@ -35,7 +52,7 @@ go_test() {
 	grep -a -E '^(ok|FAIL|---|\?)[[:space:]]' "$work/log" | grep -a -E '^(ok|FAIL|\?)' | grep -a -v 'no test files' >>"$results" || true
 	if [ $status != 0 ]; then
 		failed=1
-		grep -a -v -E '^ *(=== (RUN|PAUSE|CONT|NAME)|--- PASS)' "$work/log" || true
+		failures <"$work/log"
 	else
 		grep -a -E '^(ok|--- SKIP)' "$work/log" || true
 	fi

@@ -53,6 +53,12 @@ func (s *Store) Status(id string) (Status, error) {
 	case !hasStarted:
 		st.State = Created
 	default:
+		if alive, err = disk.Locked(filepath.Join(s.RunDir(id), AliveFile)); err != nil {
+			return st, err
+		}
+		if alive {
+			return s.Status(id) // a life has begun since we asked
+		}
 		st.State = Lost
 		st.Exit = &Exit{Life: started.Life, Code: 255, At: started.At, Error: "its monitor was killed, or the machine went down; what became of the process is not known"}
 	}
