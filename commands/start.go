@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/skiff-containers/skiff/run"
+	"github.com/skiff-containers/skiff/storage/record"
 )
 
 func detachKeysOption() cli.Flag {
@@ -70,6 +71,9 @@ func startedByOther(ctx context.Context, h *run.Host, t run.Container, err error
 		now, findErr := h.Find(ctx, t.ID)
 		if findErr == nil && running(now) {
 			return nil
+		}
+		if errors.Is(findErr, record.ErrNotFound) {
+			return findErr // somebody has removed it
 		}
 		alive, aliveErr := h.Records.Alive(t.ID)
 		if findErr != nil || aliveErr != nil || !alive {

@@ -13,6 +13,7 @@ import (
 	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/stage"
 	"github.com/skiff-containers/skiff/run/userns"
+	"github.com/skiff-containers/skiff/storage/disk"
 	"github.com/skiff-containers/skiff/storage/record"
 )
 
@@ -125,18 +126,23 @@ type RemoveOptions struct{ Force, Volumes bool }
 
 // Remove removes a container.
 func (h *Host) Remove(ctx context.Context, c *record.Container, o RemoveOptions) error {
-	alive, err := h.Records.Alive(c.ID)
-	if err != nil {
-		return err
-	}
-	if alive {
-		if err := h.endForRemoval(ctx, c, o.Force); err != nil {
+	for {
+		alive, err := h.Records.Alive(c.ID)
+		if err != nil {
 			return err
 		}
-	} else {
-		h.killLeftovers(c.ID)
+		if alive {
+			if err := h.endForRemoval(ctx, c, o.Force); err != nil {
+				return err
+			}
+		} else {
+			h.killLeftovers(c.ID)
+		}
+		if err := h.Discard(c.ID, c, o.Volumes || c.Config.Remove); !errors.Is(err, disk.ErrLocked) {
+			return err
+		}
+		// Somebody has started it meanwhile, or removes it.
 	}
-	return h.Discard(c.ID, c, o.Volumes || c.Config.Remove)
 }
 
 // endForRemoval waits until the monitor has let the container go, and with force makes it: one that is only about to start is ended as soon as it has.
@@ -169,25 +175,32 @@ func (h *Host) endForRemoval(ctx context.Context, c *record.Container, force boo
 	}
 }
 
-// Discard removes a container's record, readable or not, and what it has on disk. c may be nil.
+// Discard removes a container's record, readable or not, and what it has on disk. c may be nil. disk.ErrLocked says that it has a monitor, or that somebody
+// else removes it.
 func (h *Host) Discard(id string, c *record.Container, volumes bool) error {
+	// A monitor that starts meanwhile would write into a directory that has gone.
+	alive, err := h.Records.ClaimAlive(id)
+	if err != nil {
+		return err
+	}
 	retire := h.Records.Retire
 	if volumes {
 		retire = h.Records.RetireWithVolumes
 	}
-	err := retire(id)
-	if errors.Is(err, record.ErrNotFound) {
-		return nil // a --rm container that removed itself meanwhile
+	err = retire(id)
+	gone := errors.Is(err, record.ErrNotFound) // a --rm container that removed itself meanwhile
+	if err == nil {
+		err = netns.Open(h.Records.Data, h.Records.Run).Forget(id) // a monitor that was killed has left its addresses
+	}
+	if releaseErr := h.Records.Release(id); releaseErr != nil {
+		err = errors.Join(err, fmt.Errorf("cannot remove the runtime directory of container %s: %w", id[:12], releaseErr))
+	}
+	err = errors.Join(err, alive.Unlock())
+	if gone {
+		return nil
 	}
 	if err != nil {
 		return err
-	}
-	// Nobody can start it any more. A monitor that was killed has left its runtime directory and its addresses.
-	if err := netns.Open(h.Records.Data, h.Records.Run).Forget(id); err != nil {
-		return err
-	}
-	if err := h.Records.Release(id); err != nil {
-		return fmt.Errorf("cannot remove the runtime directory of container %s: %w", id[:12], err)
 	}
 	if c != nil {
 		h.emit(c, "destroy", nil)
