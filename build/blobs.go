@@ -16,8 +16,6 @@ import (
 	"github.com/klauspost/pgzip"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.podman.io/storage"
-	"go.podman.io/storage/pkg/archive"
 
 	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/build/ops"
@@ -134,11 +132,8 @@ func (b *Built) archive(w io.Writer, img *Image, l snap.Layer) error {
 		}
 		return files.Tar(w, root, o)
 	}
-	plain := archive.Uncompressed
-	r, err := b.images.Library().Diff("", l.ID, &storage.DiffOptions{Compression: &plain})
-	if err != nil {
-		return fmt.Errorf("cannot read a layer of the base image: %w", err)
+	if err := b.images.LayerTar(w, l.ID); err != nil {
+		return fmt.Errorf("cannot read the base image: %w", err)
 	}
-	_, err = io.Copy(w, r)
-	return errors.Join(err, r.Close())
+	return nil
 }

@@ -142,8 +142,7 @@ func readCache(ctx context.Context, blobs *pull.Blobs) ([]*chainStore, error) {
 		layers[d.Digest] = d
 	}
 	if description.MediaType == cachetypes.CacheConfigMediaTypeV0 {
-		data, err := blobs.Read(ctx, description)
-		if err != nil {
+		if data, err = blobs.Read(ctx, description); err != nil {
 			return nil, err
 		}
 		var config cachetypes.CacheConfig

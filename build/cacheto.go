@@ -250,7 +250,7 @@ func addToLayout(dir, tag string, top ocispecs.Descriptor) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Unlock() //nolint:errcheck // closes a descriptor
+	defer lock.Unlock()
 	file := filepath.Join(dir, ocispecs.ImageIndexFile)
 	index := ocispecs.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageIndex}
 	data, err := os.ReadFile(file)

@@ -136,7 +136,7 @@ func TestDamagedChains(t *testing.T) {
 
 func FuzzReadChains(f *testing.F) {
 	f.Add(`{"layers":[{"blob":"sha256:aa","parent":-1}],"records":[{"digest":"sha256:aa","layers":[{"layer":0}]}]}`)
-	f.Fuzz(func(t *testing.T, text string) {
+	f.Fuzz(func(_ *testing.T, text string) {
 		var config cachetypes.CacheConfig
 		if json.Unmarshal([]byte(text), &config) == nil {
 			_, _ = readChains(config, map[digest.Digest]ocispecs.Descriptor{}) // an error or none, in time

@@ -116,10 +116,12 @@ func (b *Built) request(p *types.ProvenancePredicateSLSA1, m *materials) {
 	}
 }
 
+type resource = slsa1.ResourceDescriptor //nolint:staticcheck // BuildKit's provenance is made of it
+
 // materials is what a build was made from.
 type materials struct {
 	env     *ops.Env
-	list    []slsa1.ResourceDescriptor
+	list    []resource
 	locals  []string
 	secrets []*types.Secret
 	agents  []*types.SSH
@@ -128,8 +130,8 @@ type materials struct {
 
 // add takes what is not there yet.
 func (m *materials) add(uri string, sums slsa.DigestSet) {
-	if !slices.ContainsFunc(m.list, func(d slsa1.ResourceDescriptor) bool { return d.URI == uri && maps.Equal(d.Digest, sums) }) {
-		m.list = append(m.list, slsa1.ResourceDescriptor{URI: uri, Digest: sums})
+	if !slices.ContainsFunc(m.list, func(d resource) bool { return d.URI == uri && maps.Equal(d.Digest, sums) }) {
+		m.list = append(m.list, resource{URI: uri, Digest: sums})
 	}
 }
 

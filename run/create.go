@@ -212,7 +212,7 @@ func declaredVolumes(img *image.Image, c config.Config) []string {
 
 // makeVolumes makes the volumes that the container's mounts name, and anonymous ones.
 func (h *Host) makeVolumes(p *record.Pending) error {
-	var make []volume.Volume
+	var wanted []volume.Volume
 	r := p.Container
 	for _, m := range r.Config.Mounts {
 		if m.Type != config.MountVolume {
@@ -223,7 +223,7 @@ func (h *Host) makeVolumes(p *record.Pending) error {
 			v.Name, v.Anonymous = record.NewID(), true
 			r.Anonymous = append(r.Anonymous, v.Name)
 		}
-		make = append(make, v)
+		wanted = append(wanted, v)
 		r.Volumes = append(r.Volumes, record.VolumeUse{Name: v.Name, Target: path.Clean(m.Target)})
 	}
 	if len(r.Anonymous) > 0 {
@@ -231,7 +231,7 @@ func (h *Host) makeVolumes(p *record.Pending) error {
 			return err
 		}
 	}
-	for _, v := range make {
+	for _, v := range wanted {
 		if _, _, err := h.Volumes.Create(v); err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func (s *Store) putLayer(parent string, in io.Reader) (Layer, error) {
 	if err != nil {
 		return Layer{}, err
 	}
-	defer f.Close() //nolint:errcheck // what was written has been read
+	defer f.Close() // what was written has been read
 	if err := os.Remove(f.Name()); err != nil {
 		return Layer{}, err
 	}
@@ -248,4 +248,15 @@ func plainManifest(layers []Layer, config []byte, annotations map[string]string)
 func hexSum(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
+}
+
+// LayerTar writes a layer's changes to w as a plain tar archive, as it came.
+func (s *Store) LayerTar(w io.Writer, id string) error {
+	plain := packed.Uncompressed
+	r, err := s.lib.Diff("", id, &storage.DiffOptions{Compression: &plain})
+	if err != nil {
+		return fmt.Errorf("cannot read layer %s: %w", id, err)
+	}
+	_, err = io.Copy(w, r)
+	return errors.Join(err, r.Close())
 }

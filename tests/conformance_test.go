@@ -159,7 +159,7 @@ func programs(t *testing.T, dir string) (names []string) {
 // YAML block alone.
 func validate(t *testing.T, program, work, skiff, name string) (failures []string) {
 	t.Helper()
-	tmp, err := os.MkdirTemp(work, "tmp")
+	tmp, err := os.MkdirTemp(work, "tmp") //nolint:usetesting // others walk through it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func validate(t *testing.T, program, work, skiff, name string) (failures []strin
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), skiff, "unshare", program)
-	run, err := os.MkdirTemp("/tmp", "sk")
+	run, err := os.MkdirTemp("/tmp", "sk") //nolint:usetesting // paths of sockets are short
 	if err != nil {
 		t.Fatal(err)
 	}

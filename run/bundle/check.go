@@ -36,7 +36,10 @@ func Check(s *specs.Spec) error {
 	const notLinux = "this is Linux"
 	list := []refused{
 		{"root", s.Root == nil || s.Root.Path == "", "there must be a root file system"},
-		{"windows", s.Windows != nil, notLinux}, {"solaris", s.Solaris != nil, notLinux}, {"zos", s.ZOS != nil, notLinux}, {"freebsd", s.FreeBSD != nil, notLinux},
+		{"windows", s.Windows != nil, notLinux},
+		{"solaris", s.Solaris != nil, notLinux},
+		{"zos", s.ZOS != nil, notLinux},
+		{"freebsd", s.FreeBSD != nil, notLinux},
 		{"vm", s.VM != nil, "containers share the kernel"},
 		{"linux.mountLabel", l.MountLabel != "", "SELinux labels are not supported"},
 		{"linux.intelRdt", l.IntelRdt != nil, "resource director technology is root's"},

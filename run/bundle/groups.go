@@ -61,15 +61,23 @@ func limitsOf(r *specs.LinuxResources) (l config.Limits, err error) {
 	}
 	const no = "not supported"
 	if err := first([]refused{
-		{"linux.resources.memory.kernel", positive(m.Kernel), no}, {"linux.resources.memory.kernelTCP", positive(m.KernelTCP), no},
+		{"linux.resources.memory.kernel", positive(m.Kernel), no}, //nolint:staticcheck // it is refused
+		{"linux.resources.memory.kernelTCP", positive(m.KernelTCP), no},
 		{"linux.resources.memory.useHierarchy", m.UseHierarchy != nil && !*m.UseHierarchy, no},
 		{"linux.resources.memory.checkBeforeUpdate", m.CheckBeforeUpdate != nil && *m.CheckBeforeUpdate, no},
-		{"linux.resources.cpu.burst", positive(c.Burst), no}, {"linux.resources.cpu.realtimeRuntime", positive(c.RealtimeRuntime), no},
-		{"linux.resources.cpu.realtimePeriod", positive(c.RealtimePeriod), no}, {"linux.resources.cpu.idle", positive(c.Idle), no},
-		{"linux.resources.blockIO.leafWeight", positive(b.LeafWeight), no}, {"linux.resources.blockIO.weightDevice", len(b.WeightDevice) > 0, no},
-		{"linux.resources.blockIO.throttleReadBpsDevice", len(b.ThrottleReadBpsDevice) > 0, no}, {"linux.resources.blockIO.throttleWriteBpsDevice", len(b.ThrottleWriteBpsDevice) > 0, no},
-		{"linux.resources.blockIO.throttleReadIOPSDevice", len(b.ThrottleReadIOPSDevice) > 0, no}, {"linux.resources.blockIO.throttleWriteIOPSDevice", len(b.ThrottleWriteIOPSDevice) > 0, no},
-		{"linux.resources.hugepageLimits", len(r.HugepageLimits) > 0, no}, {"linux.resources.rdma", len(r.Rdma) > 0, no}, {"linux.resources.unified", len(r.Unified) > 0, no},
+		{"linux.resources.cpu.burst", positive(c.Burst), no},
+		{"linux.resources.cpu.realtimeRuntime", positive(c.RealtimeRuntime), no},
+		{"linux.resources.cpu.realtimePeriod", positive(c.RealtimePeriod), no},
+		{"linux.resources.cpu.idle", positive(c.Idle), no},
+		{"linux.resources.blockIO.leafWeight", positive(b.LeafWeight), no},
+		{"linux.resources.blockIO.weightDevice", len(b.WeightDevice) > 0, no},
+		{"linux.resources.blockIO.throttleReadBpsDevice", len(b.ThrottleReadBpsDevice) > 0, no},
+		{"linux.resources.blockIO.throttleWriteBpsDevice", len(b.ThrottleWriteBpsDevice) > 0, no},
+		{"linux.resources.blockIO.throttleReadIOPSDevice", len(b.ThrottleReadIOPSDevice) > 0, no},
+		{"linux.resources.blockIO.throttleWriteIOPSDevice", len(b.ThrottleWriteIOPSDevice) > 0, no},
+		{"linux.resources.hugepageLimits", len(r.HugepageLimits) > 0, no},
+		{"linux.resources.rdma", len(r.Rdma) > 0, no},
+		{"linux.resources.unified", len(r.Unified) > 0, no},
 		{"linux.resources.network", r.Network != nil && (r.Network.ClassID != nil || len(r.Network.Priorities) > 0), no},
 	}); err != nil {
 		return l, err

@@ -401,7 +401,7 @@ func TestExitOnFullDisk(t *testing.T) {
 // The anonymous volumes of a container go with it when that was asked for, also when whoever asked is killed before; so do those of one whose maker is killed.
 func TestSweepTakesVolumes(t *testing.T) {
 	s := open(t)
-	make := func(name string) *Container {
+	add := func(name string) *Container {
 		c := &Container{Version: Version, ID: NewID(), Name: name, Created: time.Now(), Anonymous: []string{name + "-volume"}}
 		p, err := s.Begin(c)
 		if err == nil {
@@ -412,7 +412,7 @@ func TestSweepTakesVolumes(t *testing.T) {
 		}
 		return c
 	}
-	if err := errors.Join(s.RetireWithVolumes(make("with").ID), s.Retire(make("without").ID)); err != nil {
+	if err := errors.Join(s.RetireWithVolumes(add("with").ID), s.Retire(add("without").ID)); err != nil {
 		t.Fatal(err)
 	}
 	killed := &Container{Version: Version, ID: NewID(), Created: time.Now()}
@@ -423,7 +423,7 @@ func TestSweepTakesVolumes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	make("kept")
+	add("kept")
 	var gone []string
 	removeVolume := func(name string) error {
 		gone = append(gone, name)
