@@ -20,19 +20,20 @@ import (
 // scriptCommands are the commands of scripts beyond testscript's own.
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"code":     cmdCode,
-		"config":   cmdConfig,
-		"refuse":   cmdRefuse,
-		"retry":    cmdRetry,
-		"setenv":   cmdSetenv,
-		"oneline":  cmdOneLine,
-		"random":   cmdRandom,
-		"parallel": cmdParallel,
-		"pty":      cmdPty,
-		"registry": cmdRegistry,
-		"debian":   cmdDebian,
-		"attacker": cmdAttacker,
-		"crash":    cmdCrash,
+		"code":      cmdCode,
+		"config":    cmdConfig,
+		"refuse":    cmdRefuse,
+		"retry":     cmdRetry,
+		"setenv":    cmdSetenv,
+		"oneline":   cmdOneLine,
+		"random":    cmdRandom,
+		"parallel":  cmdParallel,
+		"pty":       cmdPty,
+		"registry":  cmdRegistry,
+		"smalldisk": cmdSmallDisk,
+		"debian":    cmdDebian,
+		"attacker":  cmdAttacker,
+		"crash":     cmdCrash,
 	}
 }
 

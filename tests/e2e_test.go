@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -78,9 +79,7 @@ func setUp(env *testscript.Env, shape, bin string) error {
 	env.Setenv("UID", fmt.Sprint(os.Getuid()))
 	env.Setenv("GID", fmt.Sprint(os.Getgid()))
 	env.Setenv("LIMITS", os.Getenv("SKIFF_TEST_CGROUP")) // a control group that the user may use
-	if small := os.Getenv(envSmall); small != "" {
-		env.Setenv("SMALL", filepath.Join(small, shape)) // this script must be the only one that uses it
-	}
+	env.Setenv("SHAPE", shape)
 	env.Setenv("LANG", "C.UTF-8")
 	env.Setenv("TERM", "xterm")
 	env.Defer(func() { tearDown(env.Vars, run) })
@@ -111,6 +110,20 @@ func tearDown(vars []string, run string) {
 		timeout 20 $SKIFF unshare sh -c 'chmod -R u+rwX "$0"; rm -rf "$0"' "$DATA"
 		chmod -R u+rwX "$HOME" "$DATA"`)
 	_ = os.RemoveAll(run)
+}
+
+// smallDisk is held by the script that has the small file system of its shape to itself.
+var smallDisk = map[string]*sync.Mutex{"whole": {}, "pair": {}}
+
+// cmdSmallDisk waits until no other script uses the small file system, whose directory $SMALL is then: smalldisk.
+func cmdSmallDisk(ts *testscript.TestScript, _ bool, _ []string) {
+	dir, shape := os.Getenv(envSmall), ts.Getenv("SHAPE")
+	if dir == "" {
+		ts.Fatalf("there is no small file system: ask for [small] first")
+	}
+	smallDisk[shape].Lock()
+	ts.Defer(smallDisk[shape].Unlock)
+	ts.Setenv("SMALL", filepath.Join(dir, shape))
 }
 
 // condition answers the conditions of scripts beyond testscript's own.
