@@ -135,10 +135,9 @@ func (b *Built) step(img *Image, l snap.Layer, parent string) (storage.Layer, er
 	if err := files.Tar(h, root, o); err != nil {
 		return storage.Layer{}, err
 	}
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(files.Tar(w, root, o)) }()
-	made, err := b.images.PutLayerAs("sha256:"+hex.EncodeToString(h.Sum(nil)), parent, r)
-	_ = r.Close() // what remains is not wanted
+	made, err := b.images.PutLayerAs("sha256:"+hex.EncodeToString(h.Sum(nil)), parent, func() (io.ReadCloser, error) {
+		return files.TarReader(root, o), nil
+	})
 	if err != nil {
 		return storage.Layer{}, err
 	}

@@ -89,11 +89,9 @@ func putUpper(s *storage.Store, below []storage.Layer, dir string) (storage.Laye
 	if err := files.Tar(h, root, files.TarOptions{Changes: true}); err != nil {
 		return storage.Layer{}, err
 	}
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(files.Tar(w, root, files.TarOptions{Changes: true})) }()
-	layer, err := s.PutLayerAs(digest.NewDigest(digest.SHA256, h).String(), parent, r)
-	_ = r.Close() // what remains is not wanted
-	return layer, err
+	return s.PutLayerAs(digest.NewDigest(digest.SHA256, h).String(), parent, func() (io.ReadCloser, error) {
+		return files.TarReader(root, files.TarOptions{Changes: true}), nil
+	})
 }
 
 // inherit takes over what was asked of a container.

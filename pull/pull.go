@@ -195,10 +195,13 @@ func pullOne(ctx context.Context, s *storage.Store, sys *types.SystemContext, so
 		tell(Event{Kind: Begin, Name: title})
 	}
 	var resolved types.ImageReference
-	options := &copy.Options{SourceCtx: sys, DestinationCtx: sys, ReportResolvedReference: &resolved}
-	done := events(options, tell)
-	_, err = copy.Image(ctx, policy, target, source, options)
-	done()
+	err = storage.Again(func() error {
+		options := &copy.Options{SourceCtx: sys, DestinationCtx: sys, ReportResolvedReference: &resolved}
+		done := events(options, tell)
+		defer done()
+		_, err := copy.Image(ctx, policy, target, source, options)
+		return err
+	})
 	if errors.Is(err, lib.ErrDuplicateID) {
 		return present(ctx, s, sys, source, named)
 	}

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/storage/disk"
 )
@@ -49,4 +52,27 @@ func linkOf(home, id string) string {
 		}
 	}
 	return "none-" + id
+}
+
+// attempts is how often something that adds a layer is tried when others sweep it away.
+const attempts = 5
+
+// Again calls add, which adds layers by the library, once more when a process that opened the store meanwhile has taken its directory for what a killed one left: the
+// library's lock on it is made and taken in two steps, and whoever comes in between deletes it (go.podman.io/storage, internal/staging_lockfile, CreateAndLock;
+// github.com/podman-container-tools/podman/issues/29641). add starts from the beginning.
+func Again(add func() error) error {
+	err := add()
+	for i := 1; i < attempts && sweptAway(err); i++ {
+		err = add()
+	}
+	return err
+}
+
+// sweptAway tells an error from a directory that has gone; of an error in the process that unpacks there are words only, which name no directory of ours.
+func sweptAway(err error) bool {
+	if err == nil {
+		return false
+	}
+	text := err.Error()
+	return strings.Contains(text, unix.ENOENT.Error()) && (strings.Contains(text, "/temp-dir-") || strings.Contains(text, "unpacking failed"))
 }

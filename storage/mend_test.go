@@ -1,9 +1,16 @@
 package storage
 
 import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/storage/disk"
 )
@@ -57,5 +64,53 @@ func TestSweepUnfinished(t *testing.T) {
 	}
 	if after, err := s.lib.Layers(); err != nil || len(after) != len(before) {
 		t.Error("layers:", len(before), "before,", len(after), "after", err)
+	}
+}
+
+// A directory of the library's that was taken away while a layer was unpacked is no end of it; other errors are.
+func TestAgain(t *testing.T) {
+	for _, tt := range []struct {
+		err  string
+		want int
+	}{
+		{"rename /x/overlay-layers/tmp/temp-dir-1/0-addition /x/overlay-layers/1.tar-split.gz: no such file or directory", attempts},
+		{"open /x/overlay/tempdirs/temp-dir-1/0-addition/link: no such file or directory", attempts},
+		{"unpacking failed (error: exit status 1; output: open /bin/sh: no such file or directory)", attempts},
+		{"open /nosuch.tar: no such file or directory", 1},
+		{"write /x/overlay/tempdirs/temp-dir-1/0-addition/diff/f: no space left on device", 1},
+	} {
+		calls := 0
+		if err := Again(func() error { calls++; return errors.New(tt.err) }); err == nil || err.Error() != tt.err || calls != tt.want {
+			t.Errorf("%s: %d calls, %v; want %d", tt.err, calls, err, tt.want)
+		}
+	}
+	calls := 0
+	if err := Again(func() error {
+		if calls++; calls == 2 {
+			return nil
+		}
+		return errors.New("mkdir /x/temp-dir-1/y: no such file or directory")
+	}); err != nil || calls != 2 {
+		t.Errorf("the second time: %v after %d calls", err, calls)
+	}
+}
+
+// An archive is read again from its beginning when the first unpacking came to nothing.
+func TestPutLayerAgain(t *testing.T) {
+	s := open(t, t.TempDir())
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	must(t, w.WriteHeader(&tar.Header{Name: "f", Typeflag: tar.TypeReg, Mode: 0o644, Size: 1}))
+	_, err := w.Write([]byte("x"))
+	must(t, errors.Join(err, w.Close()))
+	opened := 0
+	l, err := s.PutLayerAs(digest.FromBytes(archive.Bytes()).String(), "", func() (io.ReadCloser, error) {
+		if opened++; opened == 1 {
+			return nil, &os.PathError{Op: "open", Path: "/x/temp-dir-1/0-addition", Err: unix.ENOENT}
+		}
+		return io.NopCloser(bytes.NewReader(archive.Bytes())), nil
+	})
+	if err != nil || opened != 2 || l.ID == "" {
+		t.Errorf("layer %q after %d: %v", l.ID, opened, err)
 	}
 }

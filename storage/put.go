@@ -69,22 +69,22 @@ func (s *Store) putLayer(parent string, in io.Reader) (Layer, error) {
 	if err = errors.Join(err, plain.Close()); err == nil {
 		_, err = io.Copy(io.Discard, copied) // what a compressor has left behind its end
 	}
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
 	if err != nil {
 		return Layer{}, err
 	}
-	return s.putLayerAs(digest.NewDigest(digest.SHA256, h), parent, f)
+	return s.putLayerAs(digest.NewDigest(digest.SHA256, h), parent, func() (io.ReadCloser, error) {
+		_, err := f.Seek(0, io.SeekStart)
+		return io.NopCloser(f), err
+	})
 }
 
 // PutLayerAs is PutLayer for an archive whose digest is known already: the layer gets the id that pulling and loading give it, and one that is
-// there is taken as it is.
-func (s *Store) PutLayerAs(diffID, parent string, archive io.Reader) (Layer, error) {
+// there is taken as it is. open begins to read the archive, perhaps more than once.
+func (s *Store) PutLayerAs(diffID, parent string, open func() (io.ReadCloser, error)) (Layer, error) {
 	d, err := digest.Parse(diffID)
 	var l Layer
 	if err == nil {
-		l, err = s.putLayerAs(d, parent, archive)
+		l, err = s.putLayerAs(d, parent, open)
 	}
 	if err != nil {
 		return Layer{}, fmt.Errorf("cannot unpack a layer: %w", err)
@@ -92,12 +92,20 @@ func (s *Store) PutLayerAs(diffID, parent string, archive io.Reader) (Layer, err
 	return l, nil
 }
 
-func (s *Store) putLayerAs(d digest.Digest, parent string, archive io.Reader) (Layer, error) {
+func (s *Store) putLayerAs(d digest.Digest, parent string, open func() (io.ReadCloser, error)) (Layer, error) {
 	id, diffID := layerID(d, parent), d.String()
 	if l, err := s.lib.Layer(id); err == nil && l.UncompressedDigest == d {
 		return Layer{ID: id, DiffID: diffID, Size: l.UncompressedSize}, nil
 	}
-	l, _, err := s.lib.PutLayer(id, parent, nil, "", false, nil, archive)
+	var l *storage.Layer
+	err := Again(func() error {
+		archive, err := open()
+		if err == nil {
+			l, _, err = s.lib.PutLayer(id, parent, nil, "", false, nil, archive)
+			_ = archive.Close() // what remains is not wanted
+		}
+		return err
+	})
 	if errors.Is(err, storage.ErrDuplicateID) { // another build was faster
 		if l, err = s.lib.Layer(id); err == nil && l.UncompressedDigest == d {
 			return Layer{ID: id, DiffID: diffID, Size: l.UncompressedSize}, nil

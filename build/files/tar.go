@@ -179,3 +179,25 @@ func keep(h *tar.Header, f *os.File) {
 		}
 	}
 }
+
+// TarReader is Tar for who reads. After Close nothing reads from root any more.
+func TarReader(root *os.File, o TarOptions) io.ReadCloser {
+	r, w := io.Pipe()
+	t := &tarReader{r, make(chan struct{})}
+	go func() {
+		defer close(t.done)
+		w.CloseWithError(Tar(w, root, o))
+	}()
+	return t
+}
+
+type tarReader struct {
+	*io.PipeReader
+	done chan struct{}
+}
+
+func (t *tarReader) Close() error {
+	err := t.PipeReader.Close()
+	<-t.done
+	return err
+}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -108,23 +109,41 @@ func (e *Env) importLayer(ctx context.Context, from Opener, d ocispecs.Descripto
 	if l, ok := e.Images.HasLayer(plain, parent); ok {
 		return l, nil
 	}
-	in, err := from.Open(ctx, d)
+	var sum error // that of what was read last
+	l, err := e.Images.PutLayerAs(plain, parent, func() (io.ReadCloser, error) {
+		in, err := from.Open(ctx, d)
+		return &summed{ReadCloser: in, hash: sha256.New(), want: d.Digest, err: &sum}, err
+	})
+	if err == nil && sum != nil {
+		err = errors.Join(sum, e.Images.DropLayer(l))
+	}
 	if err != nil {
 		return storage.Layer{}, err
-	}
-	defer in.Close() //nolint:errcheck // only read from
-	h := sha256.New()
-	l, err := e.Images.PutLayerAs(plain, parent, io.TeeReader(in, h))
-	if err != nil {
-		return storage.Layer{}, err
-	}
-	if _, err = io.Copy(h, in); err == nil && digest.NewDigest(digest.SHA256, h) != d.Digest {
-		err = fmt.Errorf("the digest of layer %s is another", d.Digest)
-	}
-	if err != nil {
-		return storage.Layer{}, errors.Join(err, e.Images.DropLayer(l))
 	}
 	return l, nil
+}
+
+// summed reads to the end when it is closed, and says then whether the digest was the one that was wanted.
+type summed struct {
+	io.ReadCloser
+	hash hash.Hash
+	want digest.Digest
+	err  *error
+}
+
+func (s *summed) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p)
+	s.hash.Write(p[:n])
+	return n, err
+}
+
+func (s *summed) Close() error {
+	_, err := io.Copy(io.Discard, s)
+	if err == nil && digest.NewDigest(digest.SHA256, s.hash) != s.want {
+		err = fmt.Errorf("the digest of layer %s is another", s.want)
+	}
+	*s.err = err
+	return s.ReadCloser.Close()
 }
 
 // loadChain finds an imported result again, as long as its layers are in the store.
