@@ -3,6 +3,7 @@
 package commands
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -19,11 +20,11 @@ func commitCommand(cmd *cli.Command) {
 		option{"change", "c", "list", "Apply Dockerfile instruction to the created image", ""},
 		option{"message", "m", "string", "Commit message", ""},
 		option{"no-pause", "", "", "Commit a running container while it goes on", ""},
-		option{"pause", "p", "", "Not supported for a running container: see --no-pause", "true"},
+		option{"pause", "p", "", "Pause container during commit", "true"},
 	}
 	cmd.Before = operands(cmd, 1, 2)
 	cmd.Action = func(c *cli.Context) error {
-		return withStore(c, func(s *storage.Store, records *record.Store) error {
+		return withStore(c, func(s *storage.Store, records *record.Store) (err error) {
 			container, err := records.Find(c.Args().First())
 			if err != nil {
 				return err
@@ -32,16 +33,24 @@ func commitCommand(cmd *cli.Command) {
 			if err != nil {
 				return err
 			}
-			if st.State == record.Running && !c.Bool("no-pause") && c.Bool("pause") {
-				return hinted{
-					fmt.Errorf("cannot commit %s: it is running, and this version cannot pause it", container.Name),
-					"stop it first, or take it as it is at this moment with --no-pause",
-				}
-			}
 			if container.Layer == "vfs" {
 				return fmt.Errorf("cannot commit %s: its layer is a copy of the image (vfs), which does not tell what changed", container.Name)
 			}
 			name := c.Args().Get(1)
+			if st.State == record.Running && !c.Bool("no-pause") && c.Bool("pause") {
+				h, hostErr := hostAt(records, Inside)
+				if hostErr != nil {
+					return hostErr
+				}
+				if err = h.Pause(container); err != nil {
+					return fmt.Errorf("cannot commit %s: %w", container.Name, err)
+				}
+				defer func() {
+					if now, statusErr := records.Status(container.ID); statusErr == nil && now.State == record.Paused { // else it has ended, or somebody was faster
+						err = errors.Join(err, h.Unpause(container))
+					}
+				}()
+			}
 			id, err := pull.Commit(s, pull.CommitOptions{
 				ImageID: container.ImageID, Upper: filepath.Join(records.Dir(container.ID), record.Layer, "upper"), Config: container.Config,
 				Author: c.String("author"), Message: c.String("message"), Changes: listOf(c, "change"), Name: name,

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -29,8 +30,9 @@ type inspectedConfig struct {
 	Entrypoint   []string
 	OnBuild      []string
 	Labels       map[string]string
-	StopSignal   string `json:",omitempty"`
-	StopTimeout  *int   `json:",omitempty"`
+	StopSignal   string           `json:",omitempty"`
+	StopTimeout  *int             `json:",omitempty"`
+	Healthcheck  *inspectedHealth `json:",omitempty"`
 }
 
 // inspectConfig merges what was asked with the image, as the container's process sees it.
@@ -46,6 +48,7 @@ func inspectConfig(t *record.Container, img *image.Image) inspectedConfig {
 		WorkingDir: first(a.Workdir, i.WorkingDir), Entrypoint: a.Entrypoint, OnBuild: img.OnBuild,
 		Labels: map[string]string{}, StopSignal: first(a.StopSignal, i.StopSignal), StopTimeout: a.StopTimeout,
 	}
+	c.Healthcheck = askedHealth(a.Health, img)
 	if a.Hostname == "" {
 		c.Hostname = shortID(t.ID)
 	}
@@ -67,6 +70,27 @@ func inspectConfig(t *record.Container, img *image.Image) inspectedConfig {
 		c.ExposedPorts[p] = struct{}{}
 	}
 	return c
+}
+
+// askedHealth is the image's health check with what was asked over it.
+func askedHealth(asked config.Health, img *image.Image) *inspectedHealth {
+	h := inspectHealth(img)
+	if asked == (config.Health{}) {
+		return h
+	}
+	if h == nil {
+		h = &inspectedHealth{}
+	}
+	if asked.Command != "" {
+		h.Test = []string{"CMD-SHELL", asked.Command}
+	}
+	if asked.Disable {
+		h.Test = []string{"NONE"}
+	}
+	h.Interval, h.Timeout = cmp.Or(asked.Interval, h.Interval), cmp.Or(asked.Timeout, h.Timeout)
+	h.StartPeriod, h.StartInterval = cmp.Or(asked.StartPeriod, h.StartPeriod), cmp.Or(asked.StartInterval, h.StartInterval)
+	h.Retries = cmp.Or(asked.Retries, h.Retries)
+	return h
 }
 
 func first(words ...string) string {
@@ -143,6 +167,16 @@ type inspectedHostConfig struct {
 	PidsLimit         int64
 	Ulimits           []config.Ulimit
 	Init              bool
+	Links             []string
+	ContainerIDFile   string
+	ConsoleSize       [2]int
+	Cgroup            string
+	Isolation         string
+	StorageOpt        map[string]string `json:",omitempty"`
+	DeviceCgroupRules []string
+	DeviceRequests    []struct{}
+	MaskedPaths       []string
+	ReadonlyPaths     []string
 }
 
 type inspectedLog struct {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/skiff-containers/skiff/run"
@@ -38,6 +39,7 @@ type inspectedContainer struct {
 	Mounts          []inspectedMount
 	Config          inspectedConfig
 	NetworkSettings inspectedNetwork
+	GraphDriver     inspectedDriver
 }
 
 type inspectedState struct {
@@ -79,12 +81,22 @@ type inspectedMount struct {
 }
 
 type inspectedNetwork struct {
-	SandboxID  string
-	Ports      map[string][]inspectedBinding
-	IPAddress  string
-	Gateway    string
-	MacAddress string
-	Networks   map[string]inspectedEndpoint
+	Bridge                 string
+	SandboxID              string
+	SandboxKey             string
+	Ports                  map[string][]inspectedBinding
+	HairpinMode            bool
+	LinkLocalIPv6Address   string
+	LinkLocalIPv6PrefixLen int
+	EndpointID             string
+	Gateway                string
+	GlobalIPv6Address      string
+	GlobalIPv6PrefixLen    int
+	IPAddress              string
+	IPPrefixLen            int
+	IPv6Gateway            string
+	MacAddress             string
+	Networks               map[string]inspectedEndpoint
 }
 
 type inspectedBinding struct{ HostIp, HostPort string } //nolint:revive // Docker's spelling, which templates use
@@ -95,6 +107,9 @@ type inspectedEndpoint struct {
 	Aliases, DNSNames                                     []string
 	GlobalIPv6Address, IPv6Gateway                        string
 	GlobalIPv6PrefixLen                                   int
+	Links                                                 []string
+	IPAMConfig                                            *struct{ IPv4Address, IPv6Address string }
+	DriverOpts                                            map[string]string
 }
 
 func inspectContainer(h *run.Host, t run.Container, size bool) inspectedContainer {
@@ -105,11 +120,17 @@ func inspectContainer(h *run.Host, t run.Container, size bool) inspectedContaine
 	dir := h.Records.Dir(t.ID)
 	c := inspectedContainer{
 		ID: t.ID, Created: stamp(t.Created), Path: t.Path, Args: orEmpty(t.Args), State: inspectState(t.Status),
-		Image: "sha256:" + t.ImageID, Name: "/" + t.Name, Driver: t.Layer, Platform: "linux",
+		Image: "sha256:" + t.ImageID, Name: "/" + t.Name, Driver: first(t.Layer, "overlay"), Platform: "linux",
 		ResolvConfPath: filepath.Join(dir, "bundle", "resolv.conf"), HostnamePath: filepath.Join(dir, "bundle", "hostname"),
 		HostsPath:  filepath.Join(dir, "bundle", "hosts"),
 		HostConfig: inspectHostConfig(t.Config), Mounts: inspectMounts(h, t.Container), Config: inspectConfig(t.Container, img),
-		NetworkSettings: inspectNetwork(t),
+		NetworkSettings: inspectNetwork(t), GraphDriver: inspectedDriver{Name: first(t.Layer, "overlay"), Data: map[string]string{}},
+	}
+	if t.Layer != "vfs" {
+		c.GraphDriver.Data = map[string]string{
+			"LowerDir": strings.Join(img.Layers, ":"), "UpperDir": filepath.Join(dir, record.Layer, "upper"),
+			"WorkDir": filepath.Join(dir, record.Layer, "work"), "MergedDir": filepath.Join(dir, record.Bundle, "rootfs"),
+		}
 	}
 	if t.Started != nil {
 		c.RestartCount = t.Started.Restarts
@@ -202,9 +223,16 @@ func inspectNetwork(t run.Container) inspectedNetwork {
 	for _, name := range networkNames(&c) {
 		n.Networks[name] = inspectedEndpoint{}
 	}
-	if t.State != record.Running || t.Started == nil {
+	if !t.Running() || t.Started == nil {
+		n.Ports = map[string][]inspectedBinding{}
 		return n
 	}
+	for _, bindings := range n.Ports {
+		for i := range bindings {
+			bindings[i].HostIp = first(bindings[i].HostIp, "0.0.0.0") // as where it listens
+		}
+	}
+	n.SandboxKey = "/proc/" + strconv.Itoa(t.Started.Pid) + "/ns/net"
 	for i, e := range t.Started.Networks {
 		shown := inspectedEndpoint{NetworkID: e.NetworkID, EndpointID: e.EndpointID, Gateway: e.Gateway4, MacAddress: e.MAC, Aliases: e.Aliases, DNSNames: e.Names, IPv6Gateway: e.Gateway6}
 		if p, err := netip.ParsePrefix(e.IPv4); err == nil {
@@ -214,7 +242,9 @@ func inspectNetwork(t run.Container) inspectedNetwork {
 			shown.GlobalIPv6Address, shown.GlobalIPv6PrefixLen = p.Addr().String(), p.Bits()
 		}
 		if i == 0 {
-			n.IPAddress, n.Gateway, n.MacAddress = shown.IPAddress, shown.Gateway, shown.MacAddress
+			n.IPAddress, n.IPPrefixLen, n.Gateway = shown.IPAddress, shown.IPPrefixLen, shown.Gateway
+			n.GlobalIPv6Address, n.GlobalIPv6PrefixLen, n.IPv6Gateway = shown.GlobalIPv6Address, shown.GlobalIPv6PrefixLen, shown.IPv6Gateway
+			n.MacAddress, n.EndpointID = shown.MacAddress, shown.EndpointID
 		}
 		n.Networks[e.Network] = shown
 	}

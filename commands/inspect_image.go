@@ -82,12 +82,19 @@ func inspectImage(h *run.Host, img *image.Image) (inspectedImage, error) {
 		}
 		v.GraphDriver.Data[key] = dir
 	}
-	if e := img.Health; e != nil {
-		v.Config.Healthcheck = &inspectedHealth{
-			Test: e.Test, Interval: e.Interval, Timeout: e.Timeout, StartPeriod: e.StartPeriod, StartInterval: e.StartInterval, Retries: e.Retries,
-		}
-	}
+	v.Config.Healthcheck = inspectHealth(img)
 	return v, nil
+}
+
+// inspectHealth is an image's health check; nil without one.
+func inspectHealth(img *image.Image) *inspectedHealth {
+	e := img.Health
+	if e == nil {
+		return nil
+	}
+	return &inspectedHealth{
+		Test: e.Test, Interval: e.Interval, Timeout: e.Timeout, StartPeriod: e.StartPeriod, StartInterval: e.StartInterval, Retries: e.Retries,
+	}
 }
 
 // familiar shows stored names as Docker does.
