@@ -29,11 +29,12 @@ type CopyOptions struct {
 	Unpack   bool       // archives are unpacked
 	Unpacked *bool      // nil, or told whether a single archive was
 	EmptyOK  bool       // a pattern that matches nothing is no error
-	// Required are paths below the source that the include patterns must have found.
+	// Required are paths, from the source's root on, that the include patterns must have found.
 	Required []string
 }
 
-// Copy takes files from a source into a root, at dest: a directory that is there or ends in a slash gets them inside.
+// Copy takes files from a source into a root, at dest: a directory that is there or ends in a slash gets them inside. Links in dest are
+// followed, inside the root.
 func Copy(ctx context.Context, src Source, root *os.File, dest string, o CopyOptions) error {
 	paths, err := src.Paths(o.Pick)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(paths) == 0 && !o.EmptyOK {
@@ -41,6 +42,14 @@ func Copy(ctx context.Context, src Source, root *os.File, dest string, o CopyOpt
 	}
 	if err != nil {
 		return err
+	}
+	// What links name is written, be it there or not; the last of them is not replaced, as in BuildKit.
+	slash := strings.HasSuffix(dest, "/") || strings.HasSuffix(dest, "/.")
+	if dest, err = Resolve(root, dest); err != nil {
+		return err
+	}
+	if slash {
+		dest += "/"
 	}
 	c := &copier{ctx: ctx, src: src, root: root, o: o, links: map[[2]uint64]string{}, found: map[string]bool{}}
 	if o.ModeText != "" {
@@ -110,7 +119,7 @@ func (c *copier) one(name, dest string) error {
 		return err
 	}
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-	if strings.HasSuffix(dest, "/") || strings.HasSuffix(dest, "/.") {
+	if strings.HasSuffix(dest, "/") {
 		f, err := MakeAll(c.root, dest, c.parents(), c.o.Owner, c.o.Time)
 		if err != nil {
 			return err
@@ -133,7 +142,7 @@ func (c *copier) one(name, dest string) error {
 	_ = f.Close()
 	c.dirs = nil
 	err = c.src.Walk(name, c.o.Pick, func(e Entry) error {
-		c.found[Rel(e.Rel)] = true
+		c.found[Rel(path.Join(c.o.Path, e.Rel))] = true
 		return c.entry(e, path.Join(to, e.Rel))
 	})
 	for i := len(c.dirs) - 1; i >= 0 && err == nil; i-- {

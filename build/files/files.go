@@ -106,6 +106,43 @@ func MakeAll(root *os.File, name string, perm uint32, owner *Owner, at *time.Tim
 	return OpenDir(root, name)
 }
 
+// Resolve follows the links in a path beneath root, also those that lead to what is not there yet, and returns the path without links. A
+// link that begins with / begins at the root; what is above the root is the root.
+func Resolve(root *os.File, name string) (string, error) {
+	done, rest := ".", strings.Split(Rel(name), "/")
+	for links := 0; len(rest) > 0; {
+		next := Rel(path.Join("/", done, rest[0]))
+		rest = rest[1:]
+		if next == "." {
+			done = next
+			continue
+		}
+		dir, base, err := parent(root, next)
+		if err != nil {
+			return "", err
+		}
+		target, err := readlinkAt(dir, base)
+		_ = dir.Close() // nothing was written
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			return Rel(path.Join("/", next, path.Join(rest...))), nil
+		case errors.Is(err, unix.EINVAL): // no link
+			done = next
+			continue
+		case err != nil:
+			return "", err
+		}
+		if links++; links > 40 {
+			return "", &os.PathError{Op: "follow the links of", Path: name, Err: unix.ELOOP}
+		}
+		if path.IsAbs(target) {
+			done = "."
+		}
+		rest = append(strings.Split(strings.Trim(target, "/"), "/"), rest...)
+	}
+	return done, nil
+}
+
 // dress gives a name in a directory owner, mode (of the permission bits) and time. The owner comes first: chown(2) clears set-id bits.
 func dress(dir *os.File, name string, perm uint32, owner *Owner, at *time.Time) error {
 	fd := int(dir.Fd())

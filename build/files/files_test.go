@@ -93,7 +93,7 @@ func TestCopy(t *testing.T) {
 		{"a file into a new directory", nil, nil, "/n/", CopyOptions{Pick: Pick{Path: "a"}}, "n/ n/a=A", ""},
 		{"a file into a directory", nil, map[string]string{"n/": ""}, "/n", CopyOptions{Pick: Pick{Path: "a"}}, "n/ n/a=A", ""},
 		{"a file over a file", nil, map[string]string{"f": "old"}, "/f", CopyOptions{Pick: Pick{Path: "a"}}, "f=A", ""},
-		{"a file over a link to outside", nil, map[string]string{"f": "-> /etc/passwd"}, "/f", CopyOptions{Pick: Pick{Path: "a"}}, "f=A", ""},
+		{"a file over a link to outside", nil, map[string]string{"f": "-> /etc/passwd"}, "/f", CopyOptions{Pick: Pick{Path: "a"}}, "etc/ etc/passwd=A f->/etc/passwd", ""},
 		{"a file over a directory", nil, map[string]string{"n/a/": ""}, "/n", CopyOptions{Pick: Pick{Path: "a"}}, "", "cannot replace to directory"},
 		{"replaced", nil, map[string]string{"n/a/b": "x"}, "/n", CopyOptions{Pick: Pick{Path: "a"}, Replace: true}, "n/ n/a=A", ""},
 		{"a directory's contents", nil, nil, "/n/", CopyOptions{Pick: Pick{Path: "d"}, Contents: true}, "n/ n/e/ n/e/z.txt=Z n/x=X n/y.txt=Y", ""},
@@ -276,5 +276,35 @@ func TestGlob(t *testing.T) {
 	}
 	if _, err := Glob(root, "[a"); err == nil {
 		t.Error("a malformed pattern is no error")
+	}
+}
+
+func TestResolve(t *testing.T) {
+	dir := t.TempDir()
+	for link, target := range map[string]string{
+		"abs": "/d", "rel": "d/e", "up": "../../../../x/y", "loop": "loop", "d/back": "../file", "dangling": "/no/where", "chain": "abs", "top": "/",
+	} {
+		if err := os.MkdirAll(filepath.Join(dir, "d"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close() // nothing is written
+	for name, want := range map[string]string{
+		"/": ".", "": ".", "d": "d", "/d/x/y": "d/x/y", "abs/f": "d/f", "chain/f": "d/f", "rel/f": "d/e/f", "up": "x/y", "up/z": "x/y/z",
+		"d/back": "file", "dangling/f": "no/where/f", "top/d": "d", "abs/back/f": "file/f", "../d": "d",
+	} {
+		if got, err := Resolve(root, name); err != nil || got != want {
+			t.Errorf("Resolve(%q) = %q, %v; want %q", name, got, err, want)
+		}
+	}
+	if _, err := Resolve(root, "loop/x"); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("a loop of links: %v", err)
 	}
 }
