@@ -20,6 +20,8 @@ type Source struct {
 	Ignore []string
 	// Flat gives everything this owner instead of its own (a build context's files belong to whoever has them).
 	Flat *Owner
+	// Without is the device and inode of a directory that is not part of the tree, with all that is below it; zero is none.
+	Without [2]uint64
 }
 
 // Pick is what is taken from a source.
@@ -163,6 +165,7 @@ func (f *filter) enter(rel string) (ok bool, below *filter, err error) {
 type walker struct {
 	emit    func(Entry) error
 	include bool // only what an include pattern matches
+	without [2]uint64
 }
 
 // position is where a walk is: a name with the filters of its parent.
@@ -193,7 +196,7 @@ func (s Source) Walk(name string, p Pick, emit func(Entry) error) error {
 	if at.exc, err = newFilter(p.Exclude); err != nil {
 		return err
 	}
-	w := &walker{emit: emit, include: len(p.Include) > 0}
+	w := &walker{emit: emit, include: len(p.Include) > 0, without: s.Without}
 	hidden := false
 	if rel := Rel(name); rel != "." {
 		if hidden, at.ignore, err = at.ignore.enter(rel); err != nil {
@@ -282,7 +285,7 @@ func (w *walker) visit(at position) error {
 	}
 	e := Entry{Dir: at.dir, Base: at.base, Rel: at.rel, Stat: st}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		if hidden && !ignore.mayHold() {
+		if hidden && !ignore.mayHold() || w.without == [2]uint64{st.Dev, st.Ino} {
 			return nil
 		}
 		return w.directory(at, e, taken && !hidden)

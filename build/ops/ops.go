@@ -17,6 +17,7 @@ import (
 	"github.com/moby/buildkit/solver"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/build/snap"
@@ -170,7 +171,14 @@ func (b base) cacheMap(kind string, describe any, picks map[int][]files.Pick) (*
 // Source opens a Ref for reading.
 func (e *Env) Source(ctx context.Context, r *Ref) (files.Source, error) {
 	if r.Local != nil {
-		return files.Source{Root: r.Local.Root, Ignore: r.Local.Ignore, Flat: &files.Owner{}}, nil
+		src := files.Source{Root: r.Local.Root, Ignore: r.Local.Ignore, Flat: &files.Owner{}}
+		// Whoever builds their home directory does not mean the images and layers in it, which would be copied into themselves.
+		var store unix.Stat_t
+		if err := unix.Stat(e.Images.Data(), &store); err != nil {
+			return files.Source{}, fmt.Errorf("cannot tell the store from the build context: %w", err)
+		}
+		src.Without = [2]uint64{store.Dev, store.Ino}
+		return src, nil
 	}
 	v, err := e.Snap.View(ctx, r.Tree)
 	if err != nil {
