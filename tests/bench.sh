@@ -1,5 +1,5 @@
 #!/bin/bash
-# make bench: the program just built beside bubblewrap, crun, runc and podman, as the unprivileged user. ROUNDS (default 31).
+# make bench: the program just built beside bubblewrap, crun, runc and podman, as the unprivileged user. ROUNDS (default 31); BENCH is a pattern of the parts, as TestBenchBuild.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/lib.sh
@@ -12,4 +12,4 @@ cp -r bin libexec "$pair"
 export SKIFF_E2E_PAIR=$pair SKIFF_BENCH=${ROUNDS:-31}
 as_user=()
 [ "$(id -u)" != 0 ] || as_user=(-exec "$PWD/tests/as-test-user.sh")
-go test -v -count=1 -timeout 30m "${as_user[@]}" -run '^TestBench$' ./tests
+go test -v -count=1 -timeout 30m "${as_user[@]}" -run "${BENCH:-^TestBench}" ./tests
