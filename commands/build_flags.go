@@ -41,6 +41,7 @@ func buildFlags() []cli.Flag {
 		option{"cpu-shares", "c", "decimal", "CPU shares of RUN (relative weight)", ""},
 		option{"cpuset-cpus", "", "string", "CPUs that RUN may use (0-3, 0,1)", ""},
 		option{"cpuset-mems", "", "string", "Memory nodes that RUN may use (0-3, 0,1)", ""},
+		option{"debug", "D", "", "Enable debug logging", ""},
 		option{"file", "f", "string", "Name of the Dockerfile (default PATH/Dockerfile, then PATH/Containerfile)", ""},
 		option{"force-rm", "", "", "Accepted for compatibility: nothing is ever left", ""},
 		option{"iidfile", "", "string", "Write the image ID to a file", ""},
@@ -118,6 +119,9 @@ func checkBuildFlags(c *cli.Context) error {
 		if c.IsSet(r[0]) {
 			return refuse(r[0], r[1])
 		}
+	}
+	if modes := []string{"auto", "none", "plain", "quiet", "rawjson", "tty"}; !slices.Contains(modes, c.String("progress")) {
+		return refuse("progress", fmt.Sprintf("%q is none of %s", c.String("progress"), strings.Join(modes, ", ")))
 	}
 	if v := c.String("isolation"); v != "" && v != "default" {
 		return refuse("isolation", fmt.Sprintf("%s is for Windows", v))

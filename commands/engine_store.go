@@ -16,8 +16,11 @@ import (
 
 // withStore opens the user's images, calls f and closes them: Close brings the index up to date also when f failed half way.
 func withStore(c *cli.Context, f func(s *storage.Store, records *record.Store) error) (err error) {
-	if c.Bool("debug") || c.String("log-level") == "debug" {
-		storage.Debug()
+	for _, words := range c.Lineage() { // a verb may have the flag as well
+		if words.Bool("debug") || words.String("log-level") == "debug" {
+			storage.Debug()
+			break
+		}
 	}
 	records, err := record.Open(record.Options{
 		Root: c.String("root"), RunRoot: c.String("runroot"), Getenv: os.Getenv, Getuid: storage.Owner,

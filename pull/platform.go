@@ -46,7 +46,15 @@ func ParsePlatform(s string) (Platform, error) {
 	case "i386", "i686":
 		p.Architecture = "386"
 	}
+	if len(parts) == 1 && p.Architecture != "" && !slices.Contains(architectures(), p.Architecture) {
+		return Platform{}, fmt.Errorf("cannot understand platform %q: it is no architecture; there are %s", s, strings.Join(architectures(), ", "))
+	}
 	return p, nil
+}
+
+// architectures are those that stand for a platform alone, by Go's names for them, which images have.
+func architectures() []string {
+	return []string{"386", "amd64", "arm", "arm64", "loong64", "mips64", "mips64le", "ppc64le", "riscv64", "s390x"}
 }
 
 func (p Platform) String() string {
