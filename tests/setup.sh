@@ -8,7 +8,7 @@ what=${1:-test}
 
 # Commands and the Debian packages that bring them.
 need_run='newuidmap:uidmap busybox:busybox-static tar:tar git:git make:make'
-need_test='docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc crun:crun dpkg-deb:dpkg setpriv:util-linux slirp4netns:slirp4netns pasta:passt ps:procps podman:podman conmon:conmon'
+need_test='docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc crun:crun dpkg-deb:dpkg setpriv:util-linux slirp4netns:slirp4netns pasta:passt ps:procps ip:iproute2 podman:podman conmon:conmon'
 optional_bench='bwrap:bubblewrap'
 
 missing() {
@@ -141,18 +141,18 @@ pings() {
 	fi
 }
 
-# Control groups for the tests of limits, as systemd hands them to users: /skiff-tests in every hierarchy (v1, hybrid), or a subtree (v2).
+# Control groups for the tests of limits, as systemd hands them to users: /skiff-tests-USER in every hierarchy (v1, hybrid), or a subtree (v2).
 cgroups() {
 	local owner dir c root=/sys/fs/cgroup
 	owner=$(test_user)
 	[ "$what" = test ] || return 0
 	if [ -f $root/cgroup.controllers ]; then
-		set -- $root/skiff-tests
+		set -- "$root/skiff-tests-$owner"
 		as_root sh -c "echo '+memory +pids +cpu' >$root/cgroup.subtree_control" 2>/dev/null || true
 	else
 		set --
 		for c in pids memory cpu cpuset unified; do
-			[ ! -d $root/$c ] || set -- "$@" $root/$c/skiff-tests
+			[ ! -d $root/$c ] || set -- "$@" "$root/$c/skiff-tests-$owner"
 		done
 	fi
 	for dir; do

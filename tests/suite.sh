@@ -12,11 +12,12 @@ find_go || die "Go is missing: install it from https://go.dev/dl/"
 export CGO_ENABLED=0
 : "${TAGS:=$(sed -n 's/^TAGS *:= *//p' Makefile)}"
 # the control groups that setup.sh has handed over; this shell and what it starts is in one of them
-for dir in /sys/fs/cgroup/pids/skiff-tests /sys/fs/cgroup/skiff-tests; do
-	[ ! -d $dir ] || export SKIFF_TEST_CGROUP=/skiff-tests
+group=skiff-tests-$(test_user)
+for dir in /sys/fs/cgroup/pids /sys/fs/cgroup; do
+	[ ! -d "$dir/$group" ] || export SKIFF_TEST_CGROUP=/$group
 done
-for dir in /sys/fs/cgroup/unified/skiff-tests /sys/fs/cgroup/skiff-tests; do
-	[ ! -d $dir ] || as_root sh -c 'mkdir -p "$1/suite" && chown -R "$2" "$1" && echo "$3" >"$1/suite/cgroup.procs"' - $dir "$(test_user)" $$ || say "cannot enter $dir"
+for dir in /sys/fs/cgroup/unified/$group /sys/fs/cgroup/$group; do
+	[ ! -d "$dir" ] || as_root sh -c 'mkdir -p "$1/suite" && chown -R "$2" "$1" && echo "$3" >"$1/suite/cgroup.procs"' - "$dir" "$(test_user)" $$ || say "cannot enter $dir"
 done
 work=$(mktemp -d /tmp/skiff-tests.XXXXXX)
 trap 'small_disks_off; rm -rf "$work"' EXIT
