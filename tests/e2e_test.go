@@ -2,12 +2,14 @@ package tests
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -131,6 +133,18 @@ func condition(name string) (bool, error) {
 	switch {
 	case name == "full":
 		return os.Getenv("SKIFF_E2E_FULL") != "", nil
+	case name == "mirrors": // of packages, which only the full run asks
+		if os.Getenv("SKIFF_E2E_FULL") == "" {
+			return false, nil
+		}
+		for _, host := range []string{"deb.debian.org:80", "proxy.golang.org:443", "registry.npmjs.org:443"} {
+			conn, err := net.DialTimeout("tcp", host, 5*time.Second)
+			if err != nil {
+				return false, nil
+			}
+			_ = conn.Close()
+		}
+		return true, nil
 	case name == "small":
 		return os.Getenv(envSmall) != "", nil
 	case name == "mapauto":
