@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -104,7 +105,13 @@ func codeOf(verb string, err error) int {
 	return exitFailed
 }
 
-// message is the error's text on as few lines as it has: joined errors come one per line, each named ours.
+// message is the error's text on as few lines as it has: joined errors come one per line, each named ours. What is in the way of an action may be in the way of its undoing too: it is said once.
 func message(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "\nskiff: ")
+	var lines []string
+	for line := range strings.SplitSeq(strings.TrimSpace(err.Error()), "\n") {
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\nskiff: ")
 }

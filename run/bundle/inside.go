@@ -156,8 +156,7 @@ func adapt(s *specs.Spec) error {
 
 // checkInside refuses what this user namespace cannot give a process.
 func checkInside(p *specs.Process, at string) error {
-	data, err := os.ReadFile("/proc/self/setgroups")
-	if err == nil && string(data) == "deny\n" && len(p.User.AdditionalGids) > 0 {
+	if len(p.User.AdditionalGids) > 0 && oci.SetgroupsDenied() {
 		return &FieldError{at + ".user.additionalGids", "the user namespace maps a single group"}
 	}
 	return nil

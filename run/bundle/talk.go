@@ -61,6 +61,7 @@ type reply struct {
 	Steps []string   `json:"steps,omitzero"`
 	Warn  []string   `json:"warn,omitzero"` // what could not be granted
 	Error string     `json:"error,omitzero"`
+	Hint  string     `json:"hint,omitzero"`
 	Exec  string     `json:"exec,omitzero"` // with Step and Errno: an oci.ExecError
 	Step  string     `json:"step,omitzero"`
 	Errno unix.Errno `json:"errno,omitzero"`
@@ -189,12 +190,24 @@ func (r reply) err() error {
 	if r.Exec != "" {
 		return &oci.ExecError{Path: r.Exec, Step: r.Step, Errno: r.Errno}
 	}
-	return errors.New(r.Error)
+	return &failure{r.Error, r.Hint}
 }
+
+// failure is an error from inside.
+type failure struct{ text, hint string }
+
+func (f *failure) Error() string { return f.text }
+
+// HintText is what the user can do.
+func (f *failure) HintText() string { return f.hint }
 
 // failed is the reply for an error.
 func failed(err error) reply {
 	r := reply{Kind: replyFailed, Error: err.Error()}
+	var hint interface{ HintText() string }
+	if errors.As(err, &hint) {
+		r.Hint = hint.HintText()
+	}
 	var exec *oci.ExecError
 	if errors.As(err, &exec) {
 		r.Exec, r.Step, r.Errno = exec.Path, exec.Step, exec.Errno

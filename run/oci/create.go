@@ -99,7 +99,7 @@ func (p *process) awaitReady() error {
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("cannot create the container: its first process was killed while it was being made")
 		case err != nil:
-			return err
+			return p.explain(err)
 		case kind == messageConsole:
 			p.console = fd
 		case kind == messageReady:
@@ -127,7 +127,7 @@ func (p *process) awaitExec() error {
 func (p *process) explain(err error) error {
 	var step *fork.Error
 	if !errors.As(err, &step) || step.What != "exec" && !strings.HasPrefix(step.What, "chdir ") {
-		return err
+		return obstacle(err, step)
 	}
 	e := &ExecError{Path: p.args[0], Step: "exec", Errno: step.Errno}
 	if dir, ok := strings.CutPrefix(step.What, "chdir "); ok {

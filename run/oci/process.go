@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -182,7 +183,8 @@ func (b *builder) credentials(pr *specs.Process, filter []unix.SockFilter, death
 	list := make([]uint32, len(groups)+1)
 	copy(list, groups)
 	set := p.Call("set the groups", unix.SYS_SETGROUPS, fork.Int(len(groups)), fork.Pointer(p, &list[0]))
-	if len(groups) == 0 && setgroupsDenied() {
+	alone := !slices.ContainsFunc(groups, func(g uint32) bool { return g != pr.User.GID })
+	if alone && SetgroupsDenied() {
 		// In a user namespace of a single id nobody may change groups (user_namespaces(7)), and there are none to change to.
 		set.Allow(unix.EPERM)
 	}
@@ -216,7 +218,8 @@ func (b *builder) credentials(pr *specs.Process, filter []unix.SockFilter, death
 	return nil
 }
 
-func setgroupsDenied() bool {
+// SetgroupsDenied says whether nobody in the calling process's user namespace may change groups, as in one of a single id (user_namespaces(7)).
+func SetgroupsDenied() bool {
 	data, err := os.ReadFile("/proc/self/setgroups")
 	return err == nil && strings.HasPrefix(string(data), "deny")
 }

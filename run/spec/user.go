@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/storage/disk"
 )
 
@@ -32,7 +33,16 @@ func LookupUser(root *os.File, spec string, groupAdd []string) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	return resolveUser(string(passwd), string(group), spec, groupAdd)
+	u, err := resolveUser(string(passwd), string(group), spec, groupAdd)
+	if err != nil || len(u.Groups) < 2 || !oci.SetgroupsDenied() {
+		return u, err
+	}
+	if len(groupAdd) > 0 {
+		return u, errors.New("cannot honour --group-add: this user namespace maps a single group (the user has no subordinate ids here)")
+	}
+	// No file can belong to the image's other groups.
+	u.Groups = u.Groups[:1]
+	return u, nil
 }
 
 func accounts(root *os.File, name string) ([]byte, error) {

@@ -56,7 +56,7 @@ func Choose(ctx context.Context, data string, asked Kind) (kind Kind, why string
 		kind, why = Fuse, "the kernel's overlay cannot be used: "+overlayErr.Error()
 		if fuseErr := probe(ctx, data, Fuse); fuseErr != nil {
 			return "", "", fmt.Errorf("cannot mount container layers in %s: the kernel's overlay: %w; fuse-overlayfs: %w; "+
-				"put the data directory on a file system that overlay works on (--root), or install fuse-overlayfs (`sudo apt install fuse-overlayfs`)", data, overlayErr, fuseErr)
+				"put the data directory on a file system that overlay works on (--root; inside a container, a volume), install fuse-overlayfs (`sudo apt install fuse-overlayfs`), or take plain copies (--storage-driver vfs)", data, overlayErr, fuseErr)
 		}
 	}
 	return kind, why, disk.WriteFile(filepath.Join(data, kindFile), []byte(string(kind)+"\n"+why+"\n"+boot+"\n"), 0o600, disk.Durable)
