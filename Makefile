@@ -38,9 +38,10 @@ quickstart: ## install what is missing, build, make an image, run it
 setup: ## install what the tests need and make the test user
 	tests/setup.sh test
 
-install: build ## into PREFIX (/usr/local)
+install: build ## into PREFIX (/usr/local); skiff-oci is a link to skiff
 	install -D -m 755 bin/skiff $(DESTDIR)$(PREFIX)/bin/skiff
 	install -D -m 755 libexec/skiff/skiff-engine $(DESTDIR)$(PREFIX)/libexec/skiff/skiff-engine
+	ln -sf skiff $(DESTDIR)$(PREFIX)/bin/skiff-oci
 
 clean: ## remove what was built
 	rm -rf bin libexec
