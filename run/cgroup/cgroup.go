@@ -23,6 +23,16 @@ import (
 // ErrNotDelegated says that a controller is not the user's to use.
 var ErrNotDelegated = errors.New("not delegated to this user")
 
+// withheld is a controller of cgroup v2 that whoever delegated a group kept back.
+type withheld struct{ controller string }
+
+func (w withheld) Error() string {
+	return "the " + w.controller + " controller is " + ErrNotDelegated.Error()
+}
+
+// Unwrap gives what it is a case of.
+func (w withheld) Unwrap() error { return ErrNotDelegated }
+
 // LimitError is a limit that cannot be applied.
 type LimitError struct {
 	Flag string
@@ -36,6 +46,10 @@ func (e *LimitError) Unwrap() error { return e.Err }
 
 // HintText is what the user can do; commands print it on a line of its own.
 func (e *LimitError) HintText() string {
+	var kept withheld
+	if errors.As(e.Err, &kept) {
+		return "have the administrator delegate it (`sudo systemctl edit user@.service`: [Service] Delegate=cpu cpuset io memory pids; then log in again), or leave " + e.Flag + " out"
+	}
 	if errors.Is(e.Err, ErrNotDelegated) {
 		return "start it in a delegated scope (systemd-run --user --scope -p Delegate=yes skiff ...), name a group of yours with --cgroup-parent, or leave " + e.Flag + " out"
 	}

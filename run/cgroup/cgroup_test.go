@@ -107,7 +107,15 @@ func TestWhereV2GroupsAreMade(t *testing.T) {
 		tree(t, filepath.Join(h.Root, "scope"), "memory", "")
 		_, err := h.baseV2("", pids)
 		var limit *LimitError
-		if !errors.As(err, &limit) || !errors.Is(err, ErrNotDelegated) || limit.Flag != "--pids-limit" || limit.HintText() == "" {
+		if !errors.As(err, &limit) || !errors.Is(err, ErrNotDelegated) || limit.Flag != "--pids-limit" || !strings.Contains(limit.HintText(), "user@.service") {
+			t.Error(err)
+		}
+	})
+	t.Run("no group is ours", func(t *testing.T) {
+		h := &Host{Unified: true, Root: t.TempDir(), self: map[string]string{"": "/user/session"}}
+		_, err := h.baseV2("", pids)
+		var limit *LimitError
+		if !errors.As(err, &limit) || !errors.Is(err, ErrNotDelegated) || !strings.Contains(limit.HintText(), "systemd-run --user --scope") {
 			t.Error(err)
 		}
 	})

@@ -163,7 +163,7 @@ func enable(dir string, list []setting) error {
 			continue
 		}
 		if !slices.Contains(has, s.controller) {
-			return &LimitError{s.flag, fmt.Errorf("the %s controller is %w", s.controller, ErrNotDelegated)}
+			return &LimitError{s.flag, withheld{s.controller}}
 		}
 		if err := write(filepath.Join(dir, "cgroup.subtree_control"), "+"+s.controller); err != nil {
 			if errors.Is(err, unix.EACCES) {
