@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == attackerName {
 		os.Exit(attack(os.Args[1:]))
 	}
+	if filepath.Base(os.Args[0]) == loadName {
+		os.Exit(load(os.Args[1:]))
+	}
 	if os.Args[0] == crasherName {
 		os.Exit(crash(os.Args[1:]))
 	}
@@ -29,15 +32,31 @@ func TestMain(m *testing.M) {
 
 // cmdAttacker puts the hostile program into the script's directory.
 func cmdAttacker(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(putSelf(ts.MkAbs(attackerName)))
+}
+
+// putSelf copies the test binary, which is what it is called.
+func putSelf(to string) error {
 	self, err := os.Executable()
-	ts.Check(err)
+	if err != nil {
+		return err
+	}
 	in, err := os.Open(self)
-	ts.Check(err)
+	if err != nil {
+		return err
+	}
 	defer in.Close()
-	out, err := os.OpenFile(ts.MkAbs(attackerName), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755)
-	ts.Check(err)
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
 	_, err = io.Copy(out, in)
-	ts.Check(errors.Join(err, out.Close()))
+	return errors.Join(err, out.Close())
+}
+
+// cmdLoader puts the generator of traffic into the script's directory: loader.
+func cmdLoader(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(putSelf(ts.MkAbs(loadName)))
 }
 
 // attack makes one kind of attack and prints a line for each attempt: "refused NAME", or "REACHED NAME: what came of it".

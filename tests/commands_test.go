@@ -21,6 +21,7 @@ import (
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"code":      cmdCode,
+		"loader":    cmdLoader,
 		"config":    cmdConfig,
 		"refuse":    cmdRefuse,
 		"retry":     cmdRetry,
