@@ -29,7 +29,7 @@ floors: ## who may import whom, and what the front may link
 lint: ## gofmt, go vet, golangci-lint at the pinned version
 	tests/lint.sh
 
-bench: build ## start-up times beside bubblewrap, crun, runc and podman
+bench: build ## start-up times beside bubblewrap, crun, runc and podman; networks beside pasta and slirp4netns
 	tests/bench.sh
 
 quickstart: ## install what is missing, build, make an image, run it

@@ -99,6 +99,14 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	b := newSmallBench(t)
+	b.crowd()
+	return b
+}
+
+// newSmallBench has only the small store.
+func newSmallBench(t *testing.T) *bench {
+	t.Helper()
 	pair := os.Getenv(envPair)
 	b := &bench{t: t, dir: t.TempDir(), bin: filepath.Join(pair, "bin", "skiff")}
 	if pair == "" {
@@ -123,22 +131,35 @@ func newBench(t *testing.T) *bench {
 		_ = os.RemoveAll(run)
 	})
 	b.images()
-	t.Log("making 1000 containers and 100 images")
-	many := exec.Command("sh", "-c", `i=0; while [ $i -lt 1000 ]; do `+b.bin+` create busybox true >/dev/null || exit 1; i=$((i+1)); done`)
-	many.Env = b.bigEnv
-	if out, err := many.CombinedOutput(); err != nil {
-		t.Fatalf("cannot make 1000 containers: %v\n%s", err, out)
-	}
 	return b
 }
 
-// images loads the images of both stores.
+// crowd fills the large store.
+func (b *bench) crowd() {
+	b.t.Helper()
+	archive := filepath.Join(b.dir, "busybox.tar")
+	b.must(writeBusybox(archive))
+	b.in(b.bigEnv, "load", "-q", "-i", archive)
+	for i := range 99 {
+		small, err := dockerArchive(fmt.Sprintf("image%d:latest", i), map[string]any{"Cmd": []string{strconv.Itoa(i)}}, tree{files: map[string]string{"f": "x"}}.tar())
+		b.must(err)
+		b.must(os.WriteFile(archive, small, 0o600))
+		b.in(b.bigEnv, "load", "-q", "-i", archive)
+	}
+	b.t.Log("making 1000 containers and 100 images")
+	many := exec.Command("sh", "-c", `i=0; while [ $i -lt 1000 ]; do `+b.bin+` create busybox true >/dev/null || exit 1; i=$((i+1)); done`)
+	many.Env = b.bigEnv
+	if out, err := many.CombinedOutput(); err != nil {
+		b.t.Fatalf("cannot make 1000 containers: %v\n%s", err, out)
+	}
+}
+
+// images loads the images of the small store.
 func (b *bench) images() {
 	b.t.Helper()
 	archive := filepath.Join(b.dir, "busybox.tar")
 	b.must(writeBusybox(archive))
 	b.skiff("load", "-q", "-i", archive)
-	b.in(b.bigEnv, "load", "-q", "-i", archive)
 	full, err := busyboxTree()
 	b.must(err)
 	layers := [][]byte{full.tar()}
@@ -149,12 +170,6 @@ func (b *bench) images() {
 	b.must(err)
 	b.must(os.WriteFile(archive, deep, 0o600))
 	b.skiff("load", "-q", "-i", archive)
-	for i := range 99 {
-		small, err := dockerArchive(fmt.Sprintf("image%d:latest", i), map[string]any{"Cmd": []string{strconv.Itoa(i)}}, tree{files: map[string]string{"f": "x"}}.tar())
-		b.must(err)
-		b.must(os.WriteFile(archive, small, 0o600))
-		b.in(b.bigEnv, "load", "-q", "-i", archive)
-	}
 	rootfs := filepath.Join(b.dir, "bundle", "rootfs")
 	b.must(os.MkdirAll(rootfs, 0o755))
 	untar := exec.Command("tar", "-C", rootfs, "-xf", "-")
