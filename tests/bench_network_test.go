@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -47,9 +48,11 @@ func TestBenchNetworks(t *testing.T) {
 				}
 				argv = append(slices.Clone(argv), loader, m.args[0], at)
 				argv = append(argv, m.args[1:]...)
-				cmd := exec.Command(argv[0], argv[1:]...)
-				cmd.Env = b.env
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+				cmd.Env, cmd.WaitDelay = b.env, time.Second
 				out, err := cmd.Output()
+				cancel()
 				if err != nil {
 					t.Logf("%s, %s: %v %s", c.name, m.name, err, stderrOf(err))
 					continue
