@@ -176,11 +176,13 @@ func (b *builder) mask(names []string) {
 			p.Call(what, unix.SYS_OPEN_TREE, b.null.Value(), p.Str(""), clone).To(b.scratch)
 			s := p.Call(what, unix.SYS_MOVE_MOUNT, b.scratch.Value(), p.Str(""), b.at.Value(), p.Str(""), move)
 			if !isFile {
-				s.Allow(unix.ENOTDIR, unix.EINVAL).SkipOnSuccess(2)
+				s.Allow(unix.ENOTDIR, unix.EINVAL).SkipOnSuccess(3)
 			}
 		}
 		if !isFile {
-			p.Call(what, unix.SYS_OPEN_TREE, b.empty.Value(), p.Str(""), clone).To(b.scratch)
+			// Kernels before 6.15 copy no mount that is nowhere yet: the first place gets the mount itself.
+			p.Call(what, unix.SYS_OPEN_TREE, b.empty.Value(), p.Str(""), clone).To(b.scratch).Allow(unix.EINVAL).SkipOnSuccess(1)
+			p.Call(what, unix.SYS_MOVE_MOUNT, b.empty.Value(), p.Str(""), b.at.Value(), p.Str(""), move).SkipOnSuccess(1)
 			p.Call(what, unix.SYS_MOVE_MOUNT, b.scratch.Value(), p.Str(""), b.at.Value(), p.Str(""), move)
 		}
 		p.Call("close a target", unix.SYS_CLOSE, b.at.Value())
