@@ -122,8 +122,10 @@ func (b *bench) carriers(loader string) []*carrier {
 		if filepath.Base(program) == "podman" {
 			image = "localhost/busybox"
 		}
-		argv := append([]string{"run", "-d", "--name", "net" + strconv.Itoa(len(list)), "--network", network, "-v", loader + ":" + loader,
-			"-p", "127.0.0.1:" + port + ":5000", "-p", "127.0.0.1:" + port + ":5000/udp"}, more...)
+		argv := append([]string{
+			"run", "-d", "--name", "net" + strconv.Itoa(len(list)), "--network", network, "-v", loader + ":" + loader,
+			"-p", "127.0.0.1:" + port + ":5000", "-p", "127.0.0.1:" + port + ":5000/udp",
+		}, more...)
 		argv = append(argv, image, loader, "serve", ":5000")
 		cmd := exec.Command(program, argv...)
 		cmd.Env = b.env
@@ -163,7 +165,7 @@ func (b *bench) carriers(loader string) []*carrier {
 		b.t.Logf("slirp4netns without podman: %v", err)
 		start(b.bin, "slirp4netns (skiff)", "slirp4netns:allow_host_loopback=true", "10.0.2.2")
 	}
-	time.Sleep(time.Second) //nolint:forbidigo // the helpers forward when they are ready
+	time.Sleep(time.Second)
 	return list
 }
 
@@ -173,7 +175,7 @@ func benchPort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer l.Close() //nolint:errcheck // a socket
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +184,7 @@ func benchPort(t *testing.T) string {
 }
 
 func stderrOf(err error) string {
-	if exit, ok := err.(*exec.ExitError); ok { //nolint:errorlint // as Output returns it
+	if exit, ok := err.(*exec.ExitError); ok {
 		return strings.TrimSpace(string(exit.Stderr))
 	}
 	return ""

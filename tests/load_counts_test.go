@@ -24,7 +24,7 @@ func loadFetch(at string, offset int64) (got int64, how string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // a socket
 	in := bufio.NewReaderSize(c, loadBlock)
 	have, want := make([]byte, 8), make([]byte, 8)
 	for {
@@ -84,7 +84,7 @@ func loadOne(drop bool, at string, i int64) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // a socket
 	if err = c.SetDeadline(time.Now().Add(loadPatience)); err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func loadRoundTrips(at string, n int64) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // a socket
 	took := make([]time.Duration, 0, n)
 	b := make([]byte, 1)
 	for range n {
@@ -142,7 +142,7 @@ func loadDatagrams(at string, mbit, seconds int64) error {
 		if err != nil {
 			return 0, err
 		}
-		defer c.Close()
+		defer c.Close() //nolint:errcheck // a socket
 		return n, binary.Read(c, binary.BigEndian, &n)
 	}
 	if _, err := count(); err != nil {
@@ -152,7 +152,7 @@ func loadDatagrams(at string, mbit, seconds int64) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // a socket
 	const size = 1400
 	b := make([]byte, size)
 	sent := int64(0)
@@ -161,9 +161,9 @@ func loadDatagrams(at string, mbit, seconds int64) error {
 		for due := int64(time.Since(began).Seconds() * float64(mbit) * 1e6 / 8 / size); sent < due; sent++ {
 			_, _ = c.Write(b) // one that cannot be sent is lost
 		}
-		time.Sleep(200 * time.Microsecond) //nolint:forbidigo // the pace
+		time.Sleep(200 * time.Microsecond)
 	}
-	time.Sleep(300 * time.Millisecond) //nolint:forbidigo // what is under way
+	time.Sleep(300 * time.Millisecond)
 	n, err := count()
 	if err != nil {
 		return err

@@ -104,7 +104,7 @@ func loadServe(at string) error {
 			return err
 		}
 		go func() {
-			defer c.Close()
+			defer c.Close()                                     //nolint:errcheck // a socket
 			_ = loadAnswer(c.(*net.TCPConn), blocks, &received) // the other side says what is wrong
 		}()
 	}
@@ -160,7 +160,7 @@ func loadWild(c *net.TCPConn, offset int64) error {
 		}
 		offset, limit = offset+int64(n), limit-int64(n)
 		if rand.IntN(200) == 0 { //nolint:gosec // likewise
-			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond) //nolint:gosec,forbidigo // the stall
+			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond) //nolint:gosec // the stall
 		}
 	}
 	if rand.IntN(2) == 0 { //nolint:gosec // likewise
@@ -205,7 +205,7 @@ func loadStream(way, at string, n int64) error {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer c.Close() //nolint:errcheck // a socket
 		for i := int64(0); i*loadBlock < n; i++ {
 			if _, err = c.Write(blocks[i%64][:min(loadBlock, n-i*loadBlock)]); err != nil {
 				return err
@@ -219,7 +219,7 @@ func loadStream(way, at string, n int64) error {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer c.Close() //nolint:errcheck // a socket
 		b := make([]byte, loadBlock)
 		for i := int64(0); i*loadBlock < n; i++ {
 			part := b[:min(loadBlock, n-i*loadBlock)]
