@@ -5,7 +5,7 @@ TAGS    := containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdrive
 export TAGS
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -buildid='
 
-.PHONY: build build-whole test unit e2e floors lint bench quickstart setup install clean help
+.PHONY: build build-whole test unit e2e test-vm floors lint bench quickstart setup install clean help
 
 build: ## the front (bin/skiff) and the engine beside it (libexec/skiff/skiff-engine)
 	$(GOBUILD) -tags $(TAGS) -o libexec/skiff/skiff-engine .
@@ -22,6 +22,9 @@ unit: ## unit tests only
 
 e2e: ## e2e scripts only; RUN=exec picks one, SHAPES=whole one shape
 	tests/suite.sh e2e
+
+test-vm: ## scripts of limits in a Debian with systemd and pure cgroup v2, under qemu; RUN picks some
+	tests/vm.sh
 
 floors: ## who may import whom, and what the front may link
 	tests/suite.sh floors

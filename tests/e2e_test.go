@@ -82,6 +82,9 @@ func setUp(env *testscript.Env, shape, bin string) error {
 	env.Setenv("GID", fmt.Sprint(os.Getgid()))
 	env.Setenv("LIMITS", os.Getenv("SKIFF_TEST_CGROUP")) // a control group that the user may use
 	env.Setenv("SHAPE", shape)
+	if bus, ok := userBus(); ok {
+		env.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path="+bus) // scripts have a runtime directory of their own
+	}
 	env.Setenv("LANG", "C.UTF-8")
 	env.Setenv("TERM", "xterm")
 	env.Defer(func() { tearDown(env.Vars, run) })
@@ -112,6 +115,13 @@ func tearDown(vars []string, run string) {
 		timeout 20 $SKIFF unshare sh -c 'chmod -R u+rwX "$0"; rm -rf "$0"' "$DATA"
 		chmod -R u+rwX "$HOME" "$DATA"`)
 	_ = os.RemoveAll(run)
+}
+
+// userBus is where the test user's message bus listens, if there is one.
+func userBus() (string, bool) {
+	bus := fmt.Sprintf("/run/user/%d/bus", os.Getuid())
+	_, err := os.Stat(bus)
+	return bus, err == nil
 }
 
 // smallDisk is held by the script that has the small file system of its shape to itself.
@@ -145,6 +155,10 @@ func condition(name string) (bool, error) {
 			_ = conn.Close()
 		}
 		return true, nil
+	case name == "systemd":
+		_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+		_, ok := userBus()
+		return err == nil && ok, nil
 	case name == "small":
 		return os.Getenv(envSmall) != "", nil
 	case name == "mapauto":

@@ -2,7 +2,7 @@
 // cgroup v2 in a subtree that was delegated to the user, on v1 (and the v1 controllers of a hybrid machine) in directories that the user may write to.
 //
 // It runs in the monitor. A limit that cannot be applied is an error that names the flag; none is dropped silently. Without limits
-// nothing is looked at and nothing is made. Asking the user's systemd for a scope is not this package's.
+// nothing is looked at and nothing is made. On cgroup v2 the user's systemd is asked for a delegated scope, when there is one and nothing was delegated yet.
 package cgroup
 
 import (
@@ -62,6 +62,8 @@ type Host struct {
 	Root    string // /sys/fs/cgroup
 	// self is this process's group in each v1 controller, and "" in v2.
 	self map[string]string
+	// mine says that our own group of v2 was delegated to us (with its leaf, when we were moved into one): what is above it belongs to somebody else, systemd as a rule.
+	mine bool
 }
 
 // root is where every distribution mounts control groups.
@@ -77,7 +79,29 @@ func Probe() (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read this process's control groups: %w", err)
 	}
-	return &Host{Unified: st.Type == unix.CGROUP2_SUPER_MAGIC, Root: root, self: parseSelf(string(data))}, nil
+	h := &Host{Unified: st.Type == unix.CGROUP2_SUPER_MAGIC, Root: root, self: parseSelf(string(data))}
+	if h.Unified {
+		h.mine = h.delegated()
+	}
+	return h, nil
+}
+
+// leafName is the leaf that the processes of a delegated group go to.
+const leafName = "skiff-main"
+
+// delegated says whether systemd marked our own group, or the one whose leaf it is, as delegated (user.delegate, systemd.resource-control(5)). The group becomes our own then.
+func (h *Host) delegated() bool {
+	own := h.self[""]
+	if path.Base(own) == leafName {
+		own = path.Dir(own)
+	}
+	mark := make([]byte, 4)
+	n, err := unix.Getxattr(filepath.Join(h.Root, own), "user.delegate", mark)
+	if err != nil || string(mark[:n]) != "1" || !writable(filepath.Join(h.Root, own)) {
+		return false
+	}
+	h.self[""] = own
+	return true
 }
 
 // parseSelf reads /proc/self/cgroup: lines of NUMBER:CONTROLLERS:PATH.
@@ -116,7 +140,19 @@ func Create(id, parent string, limits config.Limits) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.Create(id, parent, limits)
+	var noScope error
+	if h.Unified && parent == "" && !h.mine {
+		var scoped *Host
+		if scoped, noScope = enterScope(fmt.Sprintf("skiff-%.12s-%d", id, os.Getpid())); noScope == nil {
+			h = scoped
+		}
+	}
+	g, err := h.Create(id, parent, limits)
+	var l *LimitError
+	if noScope != nil && errors.As(err, &l) && errors.Is(err, ErrNotDelegated) {
+		err = &LimitError{l.Flag, fmt.Errorf("%w, and %w", l.Err, noScope)}
+	}
+	return g, err
 }
 
 // Create is the package's Create on a machine that has been looked at.

@@ -106,7 +106,7 @@ func (h *Host) baseV2(parent string, list []setting) (string, error) {
 	}
 	// The group we are in comes last: it has processes, which would first have to go into a leaf.
 	own := h.self[""]
-	for p := path.Dir(own); own != "/" && own != ""; p = path.Dir(p) {
+	for p := path.Dir(own); own != "/" && own != "" && !h.mine; p = path.Dir(p) {
 		if dir := filepath.Join(h.Root, p); writable(dir) && try(dir) {
 			return dir, nil
 		}
@@ -178,7 +178,7 @@ func enable(dir string, list []setting) error {
 
 // vacate moves the processes of a group into a leaf of it: a group with processes cannot hand controllers on (cgroups(7), no internal processes).
 func vacate(dir string) error {
-	leaf := filepath.Join(dir, "skiff-main")
+	leaf := filepath.Join(dir, leafName)
 	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("cannot make a control group: %w", err)
 	}

@@ -1,0 +1,113 @@
+#!/bin/bash
+# The scripts of limits on a machine with systemd and pure cgroup v2: a Debian in qemu, made of Debian's packages, without a network. KVM when it is there, else software
+# emulation. RUN picks scripts, VM_MINUTES is the limit (60). Not part of `make test`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/lib.sh
+suite=${SUITE:-bookworm}
+: "${RUN:=(limits_systemd|stats|pause|restart|lifecycle|exec|info|run|run_isolation|run_mounts|volume|cp|commit|build|attack_image|attack_mounts|attack_process)\$}"
+minutes=${VM_MINUTES:-60}
+[ "$(uname -m)" = x86_64 ] || die "make test-vm knows amd64 machines only"
+
+for c in mmdebstrap:mmdebstrap qemu-system-x86_64:qemu-system-x86 mkfs.ext4:e2fsprogs; do
+	PATH=$PATH:/usr/sbin:/sbin command -v "${c%%:*}" >/dev/null || missing="${missing:-} ${c#*:}"
+done
+if [ -n "${missing:-}" ]; then
+	command -v apt-get >/dev/null || die "install these and try again:$missing"
+	say "installing$missing"
+	# shellcheck disable=SC2086
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+find_go || die "Go is missing: install it from https://go.dev/dl/"
+export CGO_ENABLED=0
+TAGS=$(sed -n 's/^TAGS *:= *//p' Makefile)
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/skiff-vm
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/skiff-vm.XXXXXX")
+trap 'as_root rm -rf "$work"' EXIT
+mkdir -p "$cache"
+packages=systemd-sysv,dbus,dbus-user-session,libpam-systemd,uidmap,busybox-static,linux-image-cloud-amd64,procps,util-linux,iproute2,passwd,tar,xz-utils
+if [ ! -f "$cache/$suite.tar" ]; then
+	say "making a Debian $suite of packages (kept in $cache)"
+	as_root mmdebstrap --quiet --variant=minbase --include=$packages "$suite" "$work/$suite.tar"
+	as_root mv "$work/$suite.tar" "$cache/$suite.tar"
+fi
+
+say "building"
+root=$work/root dir=$work/root/opt/skiff-tests
+as_root mkdir -p "$root"
+as_root tar -C "$root" -xf "$cache/$suite.tar"
+mkdir -p "$work/opt/whole" "$work/opt/pair/bin" "$work/opt/pair/libexec/skiff" "$work/opt/tests"
+go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -tags "$TAGS" -o "$work/opt/whole/skiff" .
+go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -tags "$TAGS,front" -o "$work/opt/pair/bin/skiff" .
+cp "$work/opt/whole/skiff" "$work/opt/pair/libexec/skiff/skiff-engine"
+go test -c -tags "$TAGS" -o "$work/opt/tests/tests.test" ./tests
+cp -r tests/e2e "$work/opt/tests/"
+cat >"$work/opt/boot" <<'EOF'
+#!/bin/sh
+# runs as root when the machine is up
+exec >/dev/ttyS0 2>&1
+loginctl enable-linger skiff
+for i in $(seq 300); do [ ! -S /run/user/1000/bus ] || break; sleep 0.2; done
+echo "== systemd $(systemctl --version | head -n 1), kernel $(uname -r), $(stat -f -c %T /sys/fs/cgroup)"
+dmesg --console-level 3
+# a session as a login makes it, in which nothing is delegated
+su -l skiff -c "cd /opt/skiff-tests/tests && PATH=/usr/sbin:/usr/bin:/sbin:/bin SKIFF_E2E_WHOLE=/opt/skiff-tests/whole SKIFF_E2E_PAIR=/opt/skiff-tests/pair SKIFF_E2E_CACHE=/home/skiff/cache \
+	./tests.test -test.v -test.timeout 50m -test.parallel 2 -test.run 'TestE2E/.*/$(cat /opt/skiff-tests/run)'"
+echo "== the scripts ended: $?"
+poweroff
+EOF
+printf '%s' "$RUN" >"$work/opt/run"
+chmod +x "$work/opt/boot"
+as_root cp -r "$work/opt" "$dir"
+as_root sh -eu -c '
+	chroot "$1" useradd -m -u 1000 -s /bin/sh skiff
+	mkdir -p "$1/home/skiff/cache" && chown 1000:1000 "$1/home/skiff/cache"
+	chmod -R a+rX "$1/opt"
+	echo skiff-vm >"$1/etc/hostname"
+	printf "/dev/vda / ext4 rw 0 0\n" >"$1/etc/fstab"
+	# the controllers that distributions of today delegate to users
+	mkdir -p "$1/etc/systemd/system/user@.service.d"
+	printf "[Service]\nDelegate=cpu cpuset io memory pids\n" >"$1/etc/systemd/system/user@.service.d/delegate.conf"
+	printf "[Unit]\nAfter=systemd-logind.service\n[Service]\nType=oneshot\nExecStart=/opt/skiff-tests/boot\nTimeoutStartSec=infinity\n[Install]\nWantedBy=multi-user.target\n" \
+		>"$1/etc/systemd/system/skiff-tests.service"
+	chroot "$1" systemctl --quiet enable skiff-tests.service
+	chroot "$1" systemctl --quiet mask serial-getty@ttyS0.service apt-daily.timer apt-daily-upgrade.timer
+	cp "$1"/boot/vmlinuz-* "$2/kernel" && cp "$1"/boot/initrd.img-* "$2/initrd"
+	truncate -s 4G "$2/disk" && PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F -d "$1" "$2/disk"
+	chmod a+rw "$2/disk" "$2/kernel" "$2/initrd"
+' - "$root" "$work"
+
+# boot runs the machine until it ends. KVM within another machine may stop it with an error of its own.
+boot() {
+	local pid
+	say "booting ($1), for $minutes minutes at most"
+	timeout "${minutes}m" qemu-system-x86_64 -machine q35,accel="$1" -cpu max -smp 2 -m 2048 -nic none -display none -monitor none -serial stdio -no-reboot \
+		-kernel "$work/kernel" -initrd "$work/initrd" -append 'root=/dev/vda rw console=ttyS0 quiet systemd.unified_cgroup_hierarchy=1 systemd.show_status=false' \
+		-drive file="$work/disk",format=raw,if=virtio,cache=unsafe,snapshot=on </dev/null >"$work/log" 2>"$work/qemu" &
+	pid=$!
+	while kill -0 $pid 2>/dev/null; do
+		if grep -q '^KVM internal error' "$work/qemu"; then
+			kill $pid
+			wait $pid || true
+			return 99
+		fi
+		sleep 1
+	done
+	wait $pid
+}
+status=0
+if [ -w /dev/kvm ]; then boot kvm || status=$?; else status=99; fi
+if [ $status = 99 ]; then
+	status=0
+	boot tcg || status=$?
+fi
+if ! grep -a -q '^== the scripts ended: 0' "$work/log"; then
+	tail -n 4000 "$work/log"
+	cat "$work/qemu" >&2
+	[ $status != 124 ] || die "the machine did not end within $minutes minutes (VM_MINUTES)"
+	die "the scripts failed in the machine"
+fi
+count() { grep -a -c -E "^ *--- $1" "$work/log" || true; }
+grep -a '^== ' "$work/log" | tr -d '\r'
+echo "$(count PASS) passed, $(count FAIL) failed, $(count SKIP) skipped"
