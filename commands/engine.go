@@ -12,7 +12,7 @@ func heavyVerbs() []heavyVerb {
 	return []heavyVerb{
 		{
 			"build", "Build an image from a Dockerfile", "PATH | URL | -",
-			"RUN has the host's network unless --network or RUN --network says none. Progress is on standard error, the image's id on standard output.",
+			"RUN is on the default bridge unless --network or RUN --network says otherwise. Progress is on standard error, the image's id on standard output.",
 		},
 		{"builder du", "Show what builds keep: steps and cache mounts", "", ""},
 		{"builder prune", "Remove the steps that builds keep", "", "Images stay; the next build does its steps again."},
@@ -35,6 +35,7 @@ func heavyVerbs() []heavyVerb {
 		{"save", "Save one or more images to a tar archive (streamed to standard output by default)", "IMAGE [IMAGE...]", ""},
 		{"tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", ""},
 		{"system df", "Show how much space images, containers, volumes and builds take", "", "RECLAIMABLE is what the prune verbs would free: 'image prune -a', 'container prune', 'volume prune -a' and 'builder prune -a'."},
+		{"system prune", "Remove unused data", "", "Stopped containers, unused networks, images and builds' steps; what runs and what is named stays."},
 		{"image prune", "Remove unused images", "", ""},
 		{"image reindex", "Write the list of images anew from the store", "", "Needed only after files were changed behind skiff's back."},
 	}

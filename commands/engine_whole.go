@@ -57,6 +57,8 @@ func engineCommands() []*cli.Command {
 			tagCommand(cmd)
 		case "system df":
 			systemDfCommand(cmd)
+		case "system prune":
+			systemPruneCommand(cmd)
 		case "image prune":
 			imagePruneCommand(cmd)
 		case "image reindex":

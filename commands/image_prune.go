@@ -34,26 +34,27 @@ func imagePruneCommand(cmd *cli.Command) {
 			return err
 		}
 		return withStore(c, func(s *storage.Store, records *record.Store) error {
-			return imagePrune(c, s, records, f, all)
+			freed, err := pruneImages(c, s, records, f, all)
+			return reclaimed(c, freed, err)
 		})
 	}
 }
 
-func imagePrune(c *cli.Context, s *storage.Store, records *record.Store, f filters, all bool) error {
+// pruneImages removes the unused images that the filters take, those without a name unless all are meant, and says so. It returns the bytes that their layers took.
+func pruneImages(c *cli.Context, s *storage.Store, records *record.Store, f filters, all bool) (freed int64, err error) {
 	list, err := s.Index.List()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	names, err := s.Index.Names()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	wanted, err := imageFilter(s.Index, list, f)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var errs []error
-	var freed int64
 	title := "Deleted Images:\n"
 	for _, img := range list {
 		if img.ReadOnly || !all && len(names[img.ID]) > 0 || !wanted(img, names[img.ID]) {
@@ -61,7 +62,7 @@ func imagePrune(c *cli.Context, s *storage.Store, records *record.Store, f filte
 		}
 		users := func(id string) ([]storage.User, error) { return imageUsers(records, id) }
 		if u, usersErr := users(img.ID); usersErr != nil {
-			return usersErr
+			return freed, usersErr
 		} else if len(u) > 0 {
 			continue
 		}
@@ -81,6 +82,5 @@ func imagePrune(c *cli.Context, s *storage.Store, records *record.Store, f filte
 		fmt.Fprintln(c.App.Writer)
 	}
 	left, err := s.Sweep() // what interrupted pulls had finished
-	_, werr := fmt.Fprintf(c.App.Writer, "Total reclaimed space: %s\n", humanSize(freed+left))
-	return errors.Join(append(errs, err, werr)...)
+	return freed + left, errors.Join(append(errs, err)...)
 }

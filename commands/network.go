@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -183,6 +184,11 @@ func networkPrune(c *cli.Context) error {
 	if err := confirm(c, "This will remove all custom networks not used by at least one container."); err != nil {
 		return err
 	}
+	return pruneNetworks(c, networks, records, f, time.Now())
+}
+
+// pruneNetworks removes the unused networks that the filters take and that are older than until, and says so.
+func pruneNetworks(c *cli.Context, networks *netns.Store, records *record.Store, f filters, until time.Time) error {
 	list, err := networks.List()
 	if err != nil {
 		return err
@@ -199,7 +205,7 @@ func networkPrune(c *cli.Context) error {
 	}
 	heading := false
 	for _, n := range list {
-		if netns.Predefined(n.Name) || used[n.Name] || !f.labels(n.Labels) {
+		if netns.Predefined(n.Name) || used[n.Name] || !f.labels(n.Labels) || !n.Created.Before(until) {
 			continue
 		}
 		if _, err := networks.Remove(n.Name); errors.Is(err, netns.ErrInUse) {

@@ -40,14 +40,25 @@ func containerPrune(c *cli.Context) error {
 	if err := confirm(c, "This will remove all stopped containers."); err != nil {
 		return err
 	}
+	freed, err := pruneContainers(c, f, until)
+	return reclaimed(c, freed, err)
+}
+
+// reclaimed says how many bytes were freed, also when not everything could be.
+func reclaimed(c *cli.Context, freed int64, err error) error {
+	_, werr := fmt.Fprintf(c.App.Writer, "Total reclaimed space: %s\n", humanSize(freed))
+	return errors.Join(err, werr)
+}
+
+// pruneContainers removes the stopped containers that the filters take and that are older than until, and says so. It returns the bytes that they had written.
+func pruneContainers(c *cli.Context, f filters, until time.Time) (freed int64, err error) {
 	h, err := hostOf(c)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	list, err := h.List(c.Context)
 	errs := []error{err}
 	var gone []string
-	var freed int64
 	for _, t := range list {
 		if running(t) || !t.Created.Before(until) || !f.labels(t.Config.Labels) {
 			continue
@@ -63,8 +74,7 @@ func containerPrune(c *cli.Context) error {
 	if len(gone) > 0 {
 		fmt.Fprintf(c.App.Writer, "Deleted Containers:\n%s\n\n", strings.Join(gone, "\n"))
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "Total reclaimed space: %s\n", humanSize(freed))
-	return errors.Join(append(errs, err)...)
+	return freed, errors.Join(errs...)
 }
 
 func volumePruneCommand() *cli.Command {
@@ -91,18 +101,23 @@ func volumePrune(c *cli.Context) error {
 	if err := confirm(c, "This will remove "+what); err != nil {
 		return err
 	}
+	freed, err := pruneVolumes(c, f, all)
+	return reclaimed(c, freed, err)
+}
+
+// pruneVolumes removes the unused volumes that the filters take, anonymous ones unless all is meant, and says so. It returns the bytes that were in them.
+func pruneVolumes(c *cli.Context, f filters, all bool) (freed int64, err error) {
 	h, err := hostOf(c)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	users, err := volumeUsers(h)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	list, err := h.Volumes.List()
 	errs := []error{err}
 	var gone []string
-	var freed int64
 	for _, v := range list {
 		if len(users[v.Name]) > 0 || !all && !v.Anonymous || !f.labels(v.Labels) {
 			continue
@@ -118,8 +133,7 @@ func volumePrune(c *cli.Context) error {
 	if len(gone) > 0 {
 		fmt.Fprintf(c.App.Writer, "Deleted Volumes:\n%s\n\n", strings.Join(gone, "\n"))
 	}
-	fmt.Fprintf(c.App.Writer, "Total reclaimed space: %s\n", humanSize(freed))
-	return errors.Join(errs...)
+	return freed, errors.Join(errs...)
 }
 
 // treeSize adds up the sizes of a directory's files.
