@@ -59,12 +59,12 @@ func sweepAll(parent string) error {
 	return nil
 }
 
-// sweep deletes a scratch directory that nobody holds.
+// sweep deletes a scratch directory that nobody holds. The caller has the gate alone.
 func sweep(dir string) error {
 	path := filepath.Join(dir, "lock")
 	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-		_ = os.Remove(dir) // empty, and its maker makes another; or no scratch directory at all
-		return nil
+		// Its maker was killed before it had the lock, or while it removed everything: the caller has the gate, so nobody is about to lock it.
+		return os.RemoveAll(dir)
 	}
 	lock, err := disk.TryLock(path, disk.Exclusive)
 	switch {

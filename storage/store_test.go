@@ -329,6 +329,9 @@ func TestScratch(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dead, "lock"), nil, 0o600))
 	must(t, os.WriteFile(filepath.Join(dead, "big"), []byte("x"), 0o600))
 	must(t, os.Mkdir(filepath.Join(parent, "empty"), 0o700))
+	half := filepath.Join(parent, "half") // its owner was killed while it removed it, and the lock goes early
+	must(t, os.Mkdir(half, 0o700))
+	must(t, os.WriteFile(filepath.Join(half, "zero"), []byte("x"), 0o600))
 	next, err := newScratch(parent)
 	must(t, err)
 	entries, err := os.ReadDir(parent)
