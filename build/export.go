@@ -164,20 +164,28 @@ func (b *Built) times(img *Image) []time.Time {
 	return list
 }
 
+// readConfig reads a configuration's fields, and of them the history. An empty one has none.
+func readConfig(config []byte) (all map[string]json.RawMessage, history []image.History, err error) {
+	all = map[string]json.RawMessage{}
+	if len(config) > 0 {
+		if err := json.Unmarshal(config, &all); err != nil {
+			return nil, nil, fmt.Errorf("cannot read the image's configuration: %w", err)
+		}
+	}
+	if raw := all["history"]; raw != nil {
+		if err := json.Unmarshal(raw, &history); err != nil {
+			return nil, nil, fmt.Errorf("cannot read the image's history: %w", err)
+		}
+	}
+	return all, history, nil
+}
+
 // complete gives a configuration its layers, and its history the times that are missing: those of the steps, so that an image built again
 // from the cache is the same image.
 func complete(config []byte, diffs []string, times []time.Time, epoch *time.Time) ([]byte, error) {
-	all := map[string]json.RawMessage{}
-	if len(config) > 0 {
-		if err := json.Unmarshal(config, &all); err != nil {
-			return nil, fmt.Errorf("cannot read the image's configuration: %w", err)
-		}
-	}
-	var history []image.History
-	if raw := all["history"]; raw != nil {
-		if err := json.Unmarshal(raw, &history); err != nil {
-			return nil, fmt.Errorf("cannot read the image's history: %w", err)
-		}
+	all, history, err := readConfig(config)
+	if err != nil {
+		return nil, err
 	}
 	rootfs := image.RootFS{Type: "layers", DiffIDs: append([]string{}, diffs...)}
 	history, created := balance(history, times, epoch)

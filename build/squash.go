@@ -59,17 +59,9 @@ func (b *Built) squash(ctx context.Context, img *Image) (*Image, error) {
 
 // squashedHistory makes the lines of the build say that they have no layer, and adds one that has.
 func squashedHistory(config []byte, base, own int) ([]byte, error) {
-	all := map[string]json.RawMessage{}
-	if len(config) > 0 {
-		if err := json.Unmarshal(config, &all); err != nil {
-			return nil, fmt.Errorf("cannot read the image's configuration: %w", err)
-		}
-	}
-	var history []image.History
-	if raw := all["history"]; raw != nil {
-		if err := json.Unmarshal(raw, &history); err != nil {
-			return nil, fmt.Errorf("cannot read the image's history: %w", err)
-		}
+	all, history, err := readConfig(config)
+	if err != nil {
+		return nil, err
 	}
 	layers := 0
 	for i := range history {
@@ -80,7 +72,6 @@ func squashedHistory(config []byte, base, own int) ([]byte, error) {
 		history[i].EmptyLayer = layers > base
 	}
 	history = append(history, image.History{Comment: fmt.Sprintf("squashed %d layers", own)})
-	var err error
 	if all["history"], err = json.Marshal(history); err != nil {
 		return nil, err
 	}

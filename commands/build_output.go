@@ -249,18 +249,27 @@ func (w *written) store(c *cli.Context, s *storage.Store, records *record.Store,
 	return nil
 }
 
-// push writes to registries what the store has no room for.
-func (w *written) push(c *cli.Context, s *storage.Store, b *build.Built, d destination) error {
+// layout writes an OCI layout to a directory of its own, which the caller removes, also after an error ("" when there is none).
+func (w *written) layout(c *cli.Context, s *storage.Store, b *build.Built, d destination) (string, error) {
 	dir, err := os.MkdirTemp(s.Scratch(), "layout-")
 	if err != nil {
-		return err
+		return "", err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // the scratch directory goes anyway
 	done, err := b.Layout(c.Context, dir, d.annotations, d.names...)
+	if err != nil {
+		return dir, err
+	}
+	w.id, w.names, w.digest = strings.TrimPrefix(done.Config, "sha256:"), d.names, done.Top.Digest.String()
+	return dir, nil
+}
+
+// push writes to registries what the store has no room for.
+func (w *written) push(c *cli.Context, s *storage.Store, b *build.Built, d destination) error {
+	dir, err := w.layout(c, s, b, d)
+	defer os.RemoveAll(dir) //nolint:errcheck // the scratch directory goes anyway
 	if err != nil {
 		return err
 	}
-	w.id, w.names, w.digest = strings.TrimPrefix(done.Config, "sha256:"), d.names, done.Top.Digest.String()
 	for _, name := range d.names {
 		if _, err := pull.PushLayout(c.Context, s, dir, name, pull.PushOptions{Access: accessOf(c)}); err != nil {
 			return err
@@ -271,16 +280,11 @@ func (w *written) push(c *cli.Context, s *storage.Store, b *build.Built, d desti
 
 // archive writes an OCI or Docker archive. Nothing of it comes into the store.
 func (w *written) archive(c *cli.Context, s *storage.Store, b *build.Built, d destination) error {
-	dir, err := os.MkdirTemp(s.Scratch(), "layout-")
-	if err != nil {
-		return err
-	}
+	dir, err := w.layout(c, s, b, d)
 	defer os.RemoveAll(dir) //nolint:errcheck // the scratch directory goes anyway
-	done, err := b.Layout(c.Context, dir, d.annotations, d.names...)
 	if err != nil {
 		return err
 	}
-	w.id, w.names, w.digest = strings.TrimPrefix(done.Config, "sha256:"), d.names, done.Top.Digest.String()
 	return toFile(c, d.dest, func(f *os.File) error {
 		if d.kind == "oci" {
 			return pull.ArchiveLayout(c.Context, f, dir)
