@@ -23,14 +23,15 @@ type User struct {
 // maxAccounts is the largest /etc/passwd or /etc/group that is read, in bytes.
 const maxAccounts = 16 << 20
 
-// LookupUser resolves USER[:GROUP] (names or numbers) and further groups in etc/passwd and etc/group beneath root. "" is root. Numbers need not be in the files; names must.
+// LookupUser resolves USER[:GROUP] (names or numbers) and further groups in etc/passwd and etc/group beneath root. "" is root. Numbers need not be in the files, which
+// may then be what cannot be read (a FIFO, a directory, a file without end); names must.
 func LookupUser(root *os.File, spec string, groupAdd []string) (User, error) {
 	passwd, err := accounts(root, "etc/passwd")
-	if err != nil {
-		return User{}, err
+	group, groupErr := accounts(root, "etc/group")
+	if err == nil {
+		err = groupErr
 	}
-	group, err := accounts(root, "etc/group")
-	if err != nil {
+	if err != nil && !numeric(spec, groupAdd) {
 		return User{}, err
 	}
 	u, err := resolveUser(string(passwd), string(group), spec, groupAdd)
@@ -132,6 +133,17 @@ func findGroup(group, name string) (uint32, error) {
 		return number, nil
 	}
 	return 0, fmt.Errorf("unable to find group %s: no matching entries in the container's group file", name)
+}
+
+// numeric says whether nothing has to be looked up.
+func numeric(spec string, groupAdd []string) bool {
+	user, group, _ := strings.Cut(spec, ":")
+	for _, word := range append([]string{user, group}, groupAdd...) {
+		if _, ok := parseID(word); !ok && word != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // parseID accepts plain decimal digits below 2^31: no sign, no space, no overflow into another id (CVE-2026-30892).
