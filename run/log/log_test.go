@@ -49,7 +49,7 @@ func TestWriteAndRead(t *testing.T) {
 
 func TestRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	o := Options{Driver: Local, MaxSize: 100, MaxFiles: 3}
+	o := Options{Driver: Local, MaxSize: 120, MaxFiles: 3}
 	w, err := Create(path, o)
 	if err != nil {
 		t.Fatal(err)

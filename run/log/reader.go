@@ -59,36 +59,29 @@ func Read(ctx context.Context, path string, driver Options, o ReadOptions, each 
 		}
 	}
 	var s splitter
-	for i := driver.MaxFiles - 1; i > 0; i-- {
-		f, err := os.Open(rotated(path, i))
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("cannot read the log: %w", err)
-		}
-		err = s.readAll(f, driver.Driver, collect)
-		f.Close()
-		if err != nil {
-			return err
-		}
-	}
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		f, err = nil, nil // nothing was ever printed
-	}
+	files, err := openAll(path, driver.MaxFiles)
 	if err != nil {
-		return fmt.Errorf("cannot read the log: %w", err)
+		return err
 	}
 	defer func() {
-		if f != nil {
+		for _, f := range files {
 			f.Close()
 		}
 	}()
-	if f != nil {
-		if err := s.readAll(f, driver.Driver, collect); err != nil {
+	first, at := len(files)-1, int64(0)
+	if o.Tail >= 0 {
+		if first, at, err = tailStart(files, driver.Driver, o.Tail); err != nil {
+			return fmt.Errorf("cannot read the log: %w", err)
+		}
+	}
+	for i := first; i >= 0; i-- {
+		if _, err := files[i].Seek(at, io.SeekStart); err != nil {
+			return fmt.Errorf("cannot read the log: %w", err)
+		}
+		if err := s.readAll(files[i], driver.Driver, collect); err != nil {
 			return err
 		}
+		at = 0
 	}
 	if !o.Follow {
 		if err := s.flush(collect); err != nil {
@@ -100,6 +93,11 @@ func Read(ctx context.Context, path string, driver Options, o ReadOptions, each 
 			return err
 		}
 	}
+	var f *os.File // what is written to; nil until the next one has been made
+	if len(files) > 0 && files[0].Name() == path {
+		f, files = files[0], files[1:]
+	}
+	defer func() { f.Close() }()
 	for o.Follow {
 		alive := o.Alive() // before the last look, or what came between would be lost
 		if f == nil {
@@ -133,6 +131,38 @@ func Read(ctx context.Context, path string, driver Options, o ReadOptions, each 
 		}
 	}
 	return s.flush(emit)
+}
+
+// openAll opens a log's files, newest first: what is rotated meanwhile is found once more, and left out.
+func openAll(path string, most int) (files []*os.File, err error) {
+	var last os.FileInfo
+	for i := range max(most, 1) {
+		name := path
+		if i > 0 {
+			name = rotated(path, i)
+		}
+		f, err := os.Open(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // nothing was ever printed, or not so much
+		}
+		var st os.FileInfo
+		if err == nil {
+			files = append(files, f)
+			st, err = f.Stat()
+		}
+		if err != nil {
+			for _, f := range files {
+				f.Close()
+			}
+			return nil, fmt.Errorf("cannot read the log: %w", err)
+		}
+		if last != nil && os.SameFile(last, st) {
+			f.Close()
+			files = files[:len(files)-1]
+		}
+		last = st
+	}
+	return files, nil
 }
 
 // splitter turns frames or JSON lines into lines of output.
@@ -182,11 +212,15 @@ func (s *splitter) one(r *bufio.Reader, driver string, each func(Entry) error) (
 	if n > 16<<20 || h[4] > 1 {
 		return 0, errors.New("cannot read the log: a damaged frame")
 	}
-	data := make([]byte, n)
+	length := int64(n)
+	if h[5] == closed {
+		length += frameTrailer
+	}
+	data := make([]byte, length)
 	if _, err := io.ReadFull(r, data); err != nil {
 		return 0, err
 	}
-	return frameHeader + int64(n), s.split(int(h[4]), time.Unix(0, int64(binary.LittleEndian.Uint64(h[8:]))), data, each)
+	return frameHeader + length, s.split(int(h[4]), time.Unix(0, int64(binary.LittleEndian.Uint64(h[8:]))), data[:n], each)
 }
 
 func (s *splitter) split(i int, at time.Time, data []byte, each func(Entry) error) error {

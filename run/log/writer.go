@@ -27,9 +27,14 @@ const (
 //
 //	0  uint32  length of the data
 //	4  uint8   1: standard error
-//	5  3 bytes zero
+//	5  uint8   1: the length stands once more behind the data, to read backwards by; 0 in logs of older versions
+//	6  2 bytes zero
 //	8  int64   time, nanoseconds since 1970
-const frameHeader = 16
+const (
+	frameHeader  = 16
+	frameTrailer = 4
+	closed       = 1
+)
 
 // Options are a driver with its --log-opt values.
 type Options struct {
@@ -143,9 +148,10 @@ func (w *Writer) append(stderr bool, data []byte) error {
 		if stderr {
 			kind = 1
 		}
-		w.frame = append(w.frame, kind, 0, 0, 0)
+		w.frame = append(w.frame, kind, closed, 0, 0)
 		w.frame = binary.LittleEndian.AppendUint64(w.frame, uint64(now.UnixNano()))
 		w.frame = append(w.frame, data...)
+		w.frame = binary.LittleEndian.AppendUint32(w.frame, uint32(len(data)))
 	}
 	if len(w.frame) == 0 {
 		return nil
