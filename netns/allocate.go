@@ -231,7 +231,7 @@ func (s *Store) holder(network string, a netip.Addr) *Endpoint {
 	if err != nil || e.IPv4 != a && e.IPv6 != a {
 		return nil // its maker did not come to the end
 	}
-	if alive, err := disk.Locked(e.Alive); err == nil && !alive {
+	if alive, err := disk.Lives(e.Alive); err == nil && !alive {
 		return nil
 	}
 	return e
@@ -459,7 +459,7 @@ func (s *Store) endpoints(n *Network) ([]*Endpoint, error) {
 		if n.OverBridge() && e.Via != n.ID {
 			continue
 		}
-		if alive, err := disk.Locked(e.Alive); err == nil && !alive {
+		if alive, err := disk.Lives(e.Alive); err == nil && !alive {
 			continue
 		}
 		all = append(all, e)
@@ -477,7 +477,7 @@ func (s *Store) Endpoint(n *Network, container string) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	if alive, err := disk.Locked(e.Alive); err == nil && !alive {
+	if alive, err := disk.Lives(e.Alive); err == nil && !alive {
 		return nil, nil
 	}
 	return e, nil

@@ -135,9 +135,8 @@ func (h *Host) Remove(ctx context.Context, c *record.Container, o RemoveOptions)
 			if err := h.endForRemoval(ctx, c, o.Force); err != nil {
 				return err
 			}
-		} else {
-			h.killLeftovers(c.ID)
 		}
+		h.killLeftovers(c.ID)
 		if err := h.Discard(c.ID, c, o.Volumes || c.Config.Remove); !errors.Is(err, disk.ErrLocked) {
 			return err
 		}
@@ -165,7 +164,7 @@ func (h *Host) endForRemoval(ctx context.Context, c *record.Container, force boo
 			}
 		}
 		if time.Since(start) > defaultStopTimeout {
-			return fmt.Errorf("cannot remove container %s: its monitor does not end", c.ID[:12])
+			return fmt.Errorf("cannot remove container %s: its monitor does not end, or another command has its files open", c.ID[:12])
 		}
 		select {
 		case <-ctx.Done():
@@ -179,7 +178,7 @@ func (h *Host) endForRemoval(ctx context.Context, c *record.Container, force boo
 // else removes it.
 func (h *Host) Discard(id string, c *record.Container, volumes bool) error {
 	// A monitor that starts meanwhile would write into a directory that has gone.
-	alive, err := h.Records.ClaimAlive(id)
+	alive, err := h.Records.ClaimVisit(id)
 	if err != nil {
 		return err
 	}
@@ -238,5 +237,5 @@ func (h *Host) killLeftovers(id string) {
 	if len(boot) < 8 || boot[len(boot)-8:] != st.Started.Boot {
 		return
 	}
-	killIfOurs(st.Started.Pid, st.Started.At)
+	killIfOurs(st.Started.Pid, st.Started.Up)
 }

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killIfOurs ends process pid if it began shortly before at and is in a pid namespace of its own: the first process of a container. A pidfd
-// is taken first, so that what is looked at is what is killed.
-func killIfOurs(pid int, at time.Time) {
+// killIfOurs ends process pid if it began shortly before the machine was up for so long: the first process of a container. A pidfd is taken first, so that what is
+// looked at is what is killed, and its end is waited for: it has the container's files open.
+func killIfOurs(pid int, up time.Duration) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return
@@ -30,12 +30,10 @@ func killIfOurs(pid int, at time.Time) {
 	if err != nil {
 		return
 	}
-	var info unix.Sysinfo_t
-	if unix.Sysinfo(&info) != nil {
+	if d := up - time.Duration(ticks)*10*time.Millisecond; d < -time.Second || d > 30*time.Second {
 		return
 	}
-	began := time.Now().Add(-time.Duration(info.Uptime)*time.Second + time.Duration(ticks)*10*time.Millisecond)
-	if d := at.Sub(began); d > -3*time.Second && d < 30*time.Second {
-		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // EPERM, ESRCH: not ours, or gone
+	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil { // else EPERM, ESRCH: not ours, or gone
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 5000) // longer takes only what the kernel does not let go
 	}
 }

@@ -43,8 +43,9 @@ func (h *Host) OpenRoot(ctx context.Context, c *record.Container) (*Root, error)
 				return r, err
 			}
 		} else {
-			lock, err := h.Records.ClaimAlive(c.ID)
+			lock, err := h.Records.ClaimVisit(c.ID)
 			if err == nil {
+				h.killLeftovers(c.ID)
 				return h.stoppedRoot(ctx, c, lock)
 			}
 			if !errors.Is(err, disk.ErrLocked) {
@@ -216,8 +217,11 @@ func (h *Host) awaitFiles(ctx context.Context, c *record.Container) error {
 		if err != nil {
 			return err
 		}
-		if st.State == record.Running || st.State == record.Paused || time.Since(start) > defaultStopTimeout {
+		if st.State == record.Running || st.State == record.Paused {
 			return fmt.Errorf("%w: %s", ErrRunning, c.Name)
+		}
+		if time.Since(start) > defaultStopTimeout {
+			return fmt.Errorf("cannot start container %s: another command is starting it or has its files open: try again", c.Name)
 		}
 		select {
 		case <-ctx.Done():

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -77,6 +78,12 @@ func attack(args []string) int {
 			return 2
 		}
 		attackProcess(pid)
+	case "outlive": // the monitor, whose end is to be ours
+		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0); err != nil {
+			return 2
+		}
+		fmt.Println("untied")
+		time.Sleep(time.Hour)
 	case "overwrite":
 		for _, name := range args[1:] {
 			f, err := os.OpenFile(name, os.O_WRONLY, 0)

@@ -267,7 +267,7 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	if err := m.container.Start(); err != nil {
 		return errors.Join(err, m.discard(), m.listener.Close())
 	}
-	started := record.Started{Life: m.life, Boot: filepath.Base(m.store.Run), At: time.Now().UTC(), Pid: m.container.Pid(), Restarts: m.again}
+	started := record.Started{Life: m.life, Boot: filepath.Base(m.store.Run), At: time.Now().UTC(), Up: uptime(), Pid: m.container.Pid(), Restarts: m.again}
 	if m.network != nil {
 		m.network.record(&started)
 	}
@@ -289,6 +289,13 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	// Started on one processor (run.launch); what lives longer may have streams to copy. Changing it stops the world, which a short life need not pay.
 	time.AfterFunc(50*time.Millisecond, func() { runtime.GOMAXPROCS(runtime.NumCPU()) })
 	return nil
+}
+
+// uptime is how long the machine is up: no clock that somebody sets.
+func uptime() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // it is there since Linux 2.6.39
+	return time.Duration(ts.Nano())
 }
 
 // resume says that the container's next life has begun.

@@ -41,7 +41,7 @@ func members(runDir string) []member {
 		if plain.Unmarshal(data, &m) != nil || m.Pid <= 0 {
 			continue
 		}
-		if locked, err := disk.Locked(m.alive); err == nil && locked {
+		if locked, err := disk.Lives(m.alive); err == nil && locked {
 			found = append(found, m)
 		}
 	}
@@ -54,7 +54,7 @@ func (m member) namespace() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	locked, err := disk.Locked(m.alive)
+	locked, err := disk.Lives(m.alive)
 	if err != nil || !locked || inode(ns) != m.Userns {
 		ns.Close()
 		return nil, fmt.Errorf("process %d is no member any more", m.Pid)

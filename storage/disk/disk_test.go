@@ -62,6 +62,29 @@ func TestLocks(t *testing.T) {
 	if held, _ := Locked(path); held {
 		t.Fatal("still locked")
 	}
+	for mode, lives := range map[Mode]bool{Shared: true, Exclusive: true, Visit: false} {
+		l, err := TryLock(path, mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, other := range []Mode{Shared, Exclusive, Visit} {
+			if mode == Shared && other == Shared {
+				continue
+			}
+			if _, err := TryLock(path, other); !errors.Is(err, ErrLocked) {
+				t.Errorf("%d beside %d: %v", other, mode, err)
+			}
+		}
+		if held, err := Locked(path); !held || err != nil {
+			t.Errorf("%d is not seen: %v", mode, err)
+		}
+		if got, err := Lives(path); got != lives || err != nil {
+			t.Errorf("%d lives: %v, %v", mode, got, err)
+		}
+		if err := l.Unlock(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestBeneath(t *testing.T) {

@@ -12,17 +12,23 @@ import (
 // Mode is how a lock is held.
 type Mode int16
 
-// Shared locks exclude Exclusive ones only.
+// Shared locks exclude Exclusive and Visit ones only. Visit excludes as Exclusive does, but is no sign of life (Lives): whoever looks after something that
+// nobody lives in holds it.
 const (
 	Shared Mode = iota
 	Exclusive
+	Visit
 )
 
-func (m Mode) kind() int16 {
-	if m == Shared {
-		return unix.F_RDLCK
+// flock is the range of the file that is locked: all of it, for a visit all but the first byte.
+func (m Mode) flock() *unix.Flock_t {
+	switch m {
+	case Shared:
+		return &unix.Flock_t{Type: unix.F_RDLCK}
+	case Visit:
+		return &unix.Flock_t{Type: unix.F_WRLCK, Start: 1}
 	}
-	return unix.F_WRLCK
+	return &unix.Flock_t{Type: unix.F_WRLCK}
 }
 
 // Lock is an open-file-description lock (fcntl(2), F_OFD_SETLK): it lives as long as any copy of its descriptor,
@@ -46,7 +52,7 @@ func TryLock(path string, mode Mode) (*Lock, error) {
 }
 
 func lock(f *os.File, mode Mode) error {
-	err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: mode.kind()})
+	err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, mode.flock())
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		return ErrLocked
 	}
@@ -91,7 +97,13 @@ func (l *Lock) Unlock() error {
 }
 
 // Locked asks whether anybody holds a lock on path (F_OFD_GETLK) without taking it. A missing file is not locked.
-func Locked(path string) (bool, error) {
+func Locked(path string) (bool, error) { return held(path, 0) }
+
+// Lives is Locked but for visits.
+func Lives(path string) (bool, error) { return held(path, 1) }
+
+// held asks about the first n bytes of a file, all of them when n is 0.
+func held(path string, n int64) (bool, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
@@ -100,7 +112,7 @@ func Locked(path string) (bool, error) {
 		return false, fmt.Errorf("cannot ask for the lock of %s: %w", path, err)
 	}
 	defer f.Close()
-	ask := unix.Flock_t{Type: unix.F_WRLCK}
+	ask := unix.Flock_t{Type: unix.F_WRLCK, Len: n}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &ask); err != nil {
 		return false, fmt.Errorf("cannot ask for the lock of %s: %w", path, err)
 	}

@@ -12,11 +12,11 @@ import (
 	"github.com/skiff-containers/skiff/storage/plain"
 )
 
-// Status derives a container's state from its files and its lock.
+// Status derives a container's state from its files and its lock. Whoever visits (ClaimVisit) does not make it run.
 func (s *Store) Status(id string) (Status, error) {
 	dir := s.Dir(id)
 	var st Status
-	alive, err := disk.Locked(filepath.Join(s.RunDir(id), AliveFile))
+	alive, err := disk.Lives(filepath.Join(s.RunDir(id), AliveFile))
 	if err != nil {
 		return st, err
 	}
@@ -53,7 +53,7 @@ func (s *Store) Status(id string) (Status, error) {
 	case !hasStarted:
 		st.State = Created
 	default:
-		if alive, err = disk.Locked(filepath.Join(s.RunDir(id), AliveFile)); err != nil {
+		if alive, err = disk.Lives(filepath.Join(s.RunDir(id), AliveFile)); err != nil {
 			return st, err
 		}
 		if alive {
@@ -83,14 +83,19 @@ func readJSON(file string, v any) (bool, error) {
 }
 
 // ClaimAlive makes the runtime directory of a container and takes its alive lock, which the monitor holds for as long as it lives.
-// disk.ErrLocked says that another monitor lives.
-func (s *Store) ClaimAlive(id string) (*disk.Lock, error) {
+// disk.ErrLocked says that another monitor lives, or that somebody visits.
+func (s *Store) ClaimAlive(id string) (*disk.Lock, error) { return s.hold(id, disk.Exclusive) }
+
+// ClaimVisit is ClaimAlive for whoever has work with a container that does not run, and keeps it from being started meanwhile.
+func (s *Store) ClaimVisit(id string) (*disk.Lock, error) { return s.hold(id, disk.Visit) }
+
+func (s *Store) hold(id string, mode disk.Mode) (*disk.Lock, error) {
 	dir := s.RunDir(id)
 	for {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, fmt.Errorf("cannot make the runtime directory: %w", err)
 		}
-		lock, err := disk.TryLock(filepath.Join(dir, AliveFile), disk.Exclusive)
+		lock, err := disk.TryLock(filepath.Join(dir, AliveFile), mode)
 		if err != nil {
 			if errors.Is(err, os.ErrNotExist) {
 				continue // an ending monitor removed the directory
@@ -167,7 +172,7 @@ func (s *Store) Orphans() ([]string, error) {
 	return left, nil
 }
 
-// Alive says whether a monitor of the container lives.
+// Alive says whether a monitor of the container lives, or somebody visits it.
 func (s *Store) Alive(id string) (bool, error) {
 	return disk.Locked(filepath.Join(s.RunDir(id), AliveFile))
 }

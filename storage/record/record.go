@@ -50,7 +50,9 @@ type Started struct {
 	Life int       `json:"life"` // 1, 2, ... one per start
 	Boot string    `json:"boot"`
 	At   time.Time `json:"at"`
-	Pid  int       `json:"pid"` // of init, in the host's pid namespace; trusted only while alive is locked
+	// Up is At on the clock that nobody sets: since the machine's start, in nanoseconds (CLOCK_BOOTTIME).
+	Up  time.Duration `json:"up,omitzero"`
+	Pid int           `json:"pid"` // of init, in the host's pid namespace; trusted only while alive is locked
 	// Ports are published as they really are (none is any free one), Networks where the container is.
 	Ports    []config.Port `json:"ports,omitzero"`
 	Networks []Endpoint    `json:"networks,omitzero"`

@@ -137,6 +137,20 @@ func TestStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(Lost, 255)
+	visit, err := s.ClaimVisit(c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(Lost, 255) // whoever copies its files does not make it run
+	if alive, err := s.Alive(c.ID); !alive || err != nil {
+		t.Fatal("nobody is kept from starting it", err)
+	}
+	if _, err := s.ClaimAlive(c.ID); !errors.Is(err, disk.ErrLocked) {
+		t.Fatal(err)
+	}
+	if err := visit.Unlock(); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.WriteExit(c.ID, Exit{Life: 1, Code: 3}, disk.Volatile); err != nil {
 		t.Fatal(err)
 	}
