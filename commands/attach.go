@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/skiff-containers/skiff/run"
+	"github.com/skiff-containers/skiff/storage/record"
 )
 
 func attachCommand() *cli.Command {
@@ -34,6 +35,15 @@ func attach(c *cli.Context) error {
 			fmt.Errorf("cannot attach to container %s: it is not running", t.Name),
 			"start it first: skiff start " + t.Name,
 		}
+	}
+	switch t.State {
+	case record.Paused:
+		return hinted{
+			fmt.Errorf("cannot attach to container %s: it is paused", t.Name),
+			"let it go on first: skiff unpause " + t.Name,
+		}
+	case record.Restarting:
+		return fmt.Errorf("cannot attach to container %s: it is restarting: wait until it is running", t.Name)
 	}
 	v := conversationFor(c, t)
 	v.stdin = t.Config.Interactive && !c.Bool("no-stdin")

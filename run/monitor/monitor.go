@@ -212,6 +212,7 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 		return err
 	}
 	p := newProcess(m.log)
+	p.held = c.Detach // as Docker's run -d -i has it
 	if c.Tty {
 		if req.Rows > 0 {
 			bundle.Spec.Process.ConsoleSize = &specs.Box{Height: uint(req.Rows), Width: uint(req.Cols)}

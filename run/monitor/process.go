@@ -24,6 +24,7 @@ type process struct {
 	oci.Process
 	log   *log.Writer // nil: not logged (exec)
 	stdin *os.File    // our end of its standard input; nil when closed or with a terminal
+	held  bool        // its standard input stays open when a client's ends: others may attach
 	out   [2]*os.File // our ends of its standard output and error
 
 	mu    sync.Mutex
@@ -229,7 +230,7 @@ func (p *process) detach(sinks []*sink) {
 	}
 }
 
-// feed copies a client's standard input to the process until it ends or stop is closed; at its end the process's input is closed. The descriptor is shared with
+// feed copies a client's standard input to the process until it ends or stop is closed; at its end the process's input is closed, unless that is held. The descriptor is shared with
 // the client's shell: it is looked at before it is read, so that nothing is taken that the process will not get.
 func (p *process) feed(from *os.File, stop *os.File) {
 	buf := make([]byte, chunk)
@@ -252,7 +253,7 @@ func (p *process) feed(from *os.File, stop *os.File) {
 			}
 		}
 		if err != nil {
-			if errors.Is(err, io.EOF) {
+			if errors.Is(err, io.EOF) && !p.held {
 				p.stdin.Close()
 			}
 			return
