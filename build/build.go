@@ -63,6 +63,8 @@ type Options struct {
 	Provenance *Provenance
 	// Squash makes one layer of all that is built.
 	Squash bool
+	// Failed, when not nil, is called with the error and the RUN that failed, nil when it was something else, while that is still as its command left it.
+	Failed func(err error, step *ops.Failure)
 }
 
 // Built is what came out, before it is written anywhere.
@@ -112,7 +114,7 @@ func Build(ctx context.Context, images *storage.Store, o Options, write func(*Bu
 		Memory: memory,
 		Snap:   store, Images: images, Access: o.Access, Pull: o.Pull, Locals: map[string]*os.File{}, Nonce: identity.NewID(),
 		Secrets: o.Secrets, SSH: o.SSH, Network: o.Network, Switch: o.Switch, Insecure: o.Insecure, HostNetwork: o.HostNetwork,
-		CgroupParent: o.CgroupParent, Limits: o.Limits,
+		CgroupParent: o.CgroupParent, Limits: o.Limits, KeepFailed: o.Failed != nil,
 	}
 	for name, dir := range o.Locals {
 		f, err := os.Open(dir)
@@ -134,6 +136,11 @@ func Build(ctx context.Context, images *storage.Store, o Options, write func(*Bu
 	}
 	defer job.Discard() //nolint:errcheck // the process ends
 	built, err := solve(ctx, env, job, layers, o)
+	if err != nil && o.Failed != nil && ctx.Err() == nil {
+		step := env.Failed()
+		o.Failed(err, step)
+		err = errors.Join(err, step.Close())
+	}
 	if err != nil {
 		return err
 	}

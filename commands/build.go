@@ -40,6 +40,13 @@ func buildCommand(cmd *cli.Command) {
 		if err := buildCall(c, &o); err != nil {
 			return err
 		}
+		shell, err := wantsShell(c)
+		if err != nil {
+			return err
+		}
+		if shell {
+			o.Failed = failedShell(c)
+		}
 		return withStore(c, func(s *storage.Store, records *record.Store) error {
 			// This program is the switch's too; it was executed through a descriptor and has no other name.
 			if (&config.Config{Network: o.Network}).Bridged() {
@@ -53,7 +60,7 @@ func buildCommand(cmd *cli.Command) {
 				return err
 			}
 			err := build.Build(c.Context, s, o, func(b *build.Built) error { return writeBuilt(c, s, records, b, list) })
-			if err != nil {
+			if err != nil && !shell { // which shows it before it opens
 				build.PrintSource(streamsOf(c).Err, err)
 			}
 			return err

@@ -53,12 +53,16 @@ type Env struct {
 	Memory files.Remember
 	// Warn tells the user something about the build.
 	Warn func(text string)
+	// KeepFailed keeps the first RUN that fails as its command left it, for Failed.
+	KeepFailed bool
 
 	pulling sync.Mutex
 	pulled  map[string]*image.Image
 	pinned  map[string][]*image.Image // by digest
 	layouts map[string]*layout        // by the name that the frontend has for it
 	gotten  sync.Map                  // of downloads and clones, by their description
+	keeping sync.Mutex
+	failed  *Failure
 }
 
 // Ref is the result of a step: layers, or a directory of the user's that is read where it is.
