@@ -72,6 +72,10 @@ func attack(args []string) int {
 		attackFilter()
 	case "socket":
 		attackSocket(args[1])
+	case "neighbours":
+		return attackNeighbours(args[1:])
+	case "say", "hear":
+		return attackDatagrams(args[0], args[1:])
 	case "process":
 		pid, err := strconv.Atoi(args[1])
 		if err != nil {

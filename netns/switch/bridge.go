@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/netns"
@@ -201,6 +202,11 @@ func dress(n *netns.Network, p plug.Place, inside *netlink.Handle) error {
 				return fmt.Errorf("cannot give the container the address %s: %w", a, err)
 			}
 		}
+	}
+	// The guard lets no other link-local address out than the one of this mode. Without IPv6 there is none to choose.
+	err = inside.LinkSetIP6AddrGenMode(peer, nl.IN6_ADDR_GEN_MODE_EUI64)
+	if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("cannot set up %s in the container: %w", e.Iface, err)
 	}
 	if err := inside.LinkSetUp(peer); err != nil {
 		return fmt.Errorf("cannot bring up %s in the container: %w", e.Iface, err)

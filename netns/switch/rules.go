@@ -4,16 +4,13 @@ package netswitch
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
-	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
-	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/switch/uplink"
 )
 
@@ -181,92 +178,4 @@ func (s *space) allowLoopback(addresses []netip.Addr, allow bool) error {
 		}
 		return nil
 	})
-}
-
-func guardTable(port string) *nftables.Table {
-	return &nftables.Table{Family: nftables.TableFamilyBridge, Name: "guard-" + port}
-}
-
-// guard lets only frames with the endpoint's own addresses in from a bridge port: a container cannot take its neighbour's.
-func (s *space) guard(port string, e netns.Endpoint) error {
-	hardware, err := net.ParseMAC(e.MAC)
-	if err != nil {
-		return err
-	}
-	return s.filter(func(c *nftables.Conn) error {
-		if t := guardTable(port); s.inherited { // deleting one makes the kernel wait, which a new port need not
-			c.AddTable(t)
-			c.DelTable(t)
-		}
-		writeGuard(c, port, e, hardware)
-		return nil
-	})
-}
-
-func writeGuard(c *nftables.Conn, port string, e netns.Endpoint, hardware net.HardwareAddr) {
-	t := c.AddTable(guardTable(port))
-	accept := nftables.ChainPolicyAccept
-	priority := nftables.ChainPriority(-300)
-	chain := c.AddChain(&nftables.Chain{Name: "in", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority, Policy: &accept})
-	// unless drops frames of an ether type (0: all) whose bytes at an offset are other than these.
-	unless := func(ether uint16, base expr.PayloadBase, offset uint32, want []byte) {
-		rule := ifName(expr.MetaKeyIIFNAME, port)
-		if ether != 0 {
-			rule = append(rule, &expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(ether)})
-		}
-		rule = append(rule, &expr.Payload{DestRegister: 1, Base: base, Offset: offset, Len: uint32(len(want))},
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: want}, drop())
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: rule})
-	}
-	unless(0, expr.PayloadBaseLLHeader, 6, hardware)
-	if e.IPv4.IsValid() {
-		unless(unix.ETH_P_IP, expr.PayloadBaseNetworkHeader, 12, e.IPv4.AsSlice())
-		unless(unix.ETH_P_ARP, expr.PayloadBaseNetworkHeader, 8, hardware)
-		unless(unix.ETH_P_ARP, expr.PayloadBaseNetworkHeader, 14, e.IPv4.AsSlice())
-	}
-	guard6(func(match ...expr.Any) {
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(ifName(expr.MetaKeyIIFNAME, port), match...)})
-	}, e.IPv6)
-}
-
-// Types of ICMPv6 (RFC 4861) that only a router or an address's owner may send.
-const (
-	routerAdvertisement   = 134
-	neighborAdvertisement = 136
-	redirect              = 137
-)
-
-// guard6 adds the rules of IPv6. They hold on networks without it too: containers have link-local addresses there, and would follow a neighbour that says it is their
-// router (CVE-2020-10749).
-func guard6(add func(match ...expr.Any), own netip.Addr) {
-	six := []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(unix.ETH_P_IPV6)},
-	}
-	icmp := func(kind byte) []expr.Any {
-		return append(slices.Clone(six),
-			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_ICMPV6}},
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{kind}})
-	}
-	// foreign matches an address that is neither the endpoint's nor link-local.
-	foreign := func(base expr.PayloadBase, offset uint32) []expr.Any {
-		prefix := make([]byte, 16)
-		prefix[0], prefix[1] = 0xfe, 0x80
-		mask := make([]byte, 16)
-		mask[0], mask[1] = 0xff, 0xc0
-		match := []expr.Any{&expr.Payload{DestRegister: 1, Base: base, Offset: offset, Len: 16}}
-		if own.IsValid() {
-			match = append(match, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: own.AsSlice()})
-		}
-		return append(match, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 16, Mask: mask, Xor: make([]byte, 16)},
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: prefix})
-	}
-	// Who looks whether an address is free has none yet (RFC 4862, 5.4.2).
-	source := append(slices.Clone(six), &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 16)})
-	add(append(append(source, foreign(expr.PayloadBaseNetworkHeader, 8)...), drop())...)
-	add(append(append(icmp(neighborAdvertisement), foreign(expr.PayloadBaseTransportHeader, 8)...), drop())...)
-	for _, kind := range []byte{routerAdvertisement, redirect} {
-		add(append(icmp(kind), drop())...)
-	}
 }
