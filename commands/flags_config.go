@@ -220,6 +220,10 @@ func (r *reader) namespaces(cfg *config.Config) {
 			return fmt.Errorf("invalid namespace %q: it is %s", v, strings.ReplaceAll(strings.Join(ns.also, ", "), ":", ":NAME"))
 		})
 	}
+	r.each("dns", config.CheckDNS)
+	r.each("dns-search", config.CheckSearch)
+	r.each("dns-option", config.CheckResolverOption)
+	r.each("dns-opt", config.CheckResolverOption)
 	r.each("add-host", func(s string) error {
 		h, err := config.ParseHost(s)
 		cfg.AddHost = append(cfg.AddHost, h)

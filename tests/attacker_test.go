@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == loadName {
 		os.Exit(load(os.Args[1:]))
 	}
+	if filepath.Base(os.Args[0]) == resolverName {
+		os.Exit(resolve(os.Args[1:]))
+	}
 	if os.Args[0] == crasherName {
 		os.Exit(crash(os.Args[1:]))
 	}

@@ -22,6 +22,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"code":      cmdCode,
 		"loader":    cmdLoader,
+		"resolver":  cmdResolver,
 		"config":    cmdConfig,
 		"refuse":    cmdRefuse,
 		"retry":     cmdRetry,

@@ -161,7 +161,7 @@ func (o *execOp) hostFiles(d *snap.Draft, network string, net *cord) (resolv, ho
 		data = nil // a machine without name servers
 	}
 	if net != nil {
-		data = config.ResolvConf(data, []string{net.resolver()}, nil, nil)
+		data = config.Resolver{Servers: []string{net.resolver()}}.ResolvConf(data)
 	}
 	return resolv, hosts, disk.WriteFile(resolv, data, 0o644, disk.Volatile)
 }

@@ -1,6 +1,7 @@
 package netswitch
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,20 +15,22 @@ import (
 // client is whoever asks, as the server sees him.
 type client struct {
 	dns.ResponseWriter
-	from net.Addr
-	got  *dns.Msg
-	size int
+	from   net.Addr
+	got    *dns.Msg
+	size   int
+	failed error
 }
 
 func (c *client) RemoteAddr() net.Addr { return c.from }
 
 func (c *client) WriteMsg(m *dns.Msg) error {
 	packed, err := m.Pack()
-	if err != nil {
-		return err
-	}
 	c.got, c.size = new(dns.Msg), len(packed)
-	return c.got.Unpack(packed)
+	if err == nil {
+		err = c.got.Unpack(packed)
+	}
+	c.failed = errors.Join(c.failed, err)
+	return err
 }
 
 // TestReplyFits holds answers to what the client takes: 512 bytes, or what it says by EDNS, and over TCP everything.

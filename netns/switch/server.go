@@ -172,7 +172,7 @@ func (g *guest) leave() {
 		if c.place.Network.OverBridge() {
 			rest.stalks = append(rest.stalks, c.port)
 		}
-		c.bridge.names.use(c.place.Endpoint.IPv4, nil)
+		c.bridge.names.use(c.place.Endpoint, nil, nil)
 		g.hub.leaveBridge(c.bridge)
 	}
 	g.hub.die(rest)

@@ -427,6 +427,13 @@ func (n *network) served() bool {
 	return n != nil && slices.ContainsFunc(n.request.Places, func(p plug.Place) bool { return !p.Network.Over() })
 }
 
+// named says that one of the networks has names: the switch's name servers know the containers of all but the default network.
+func (n *network) named() bool {
+	return n != nil && slices.ContainsFunc(n.request.Places, func(p plug.Place) bool {
+		return !p.Network.Over() && p.Network.User() && p.Network.Parent() != netns.Bridge
+	})
+}
+
 // hosts are the container's own lines of /etc/hosts.
 func (n *network) hosts(names string) string {
 	var text strings.Builder

@@ -286,18 +286,18 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 		}
 		hosts += h.IP + "\t" + h.Name + "\n"
 	}
-	servers := c.DNS
+	r := config.Resolver{Servers: c.DNS, Search: c.DNSSearch, Options: c.DNSOptions, Names: n.named()}
 	switch {
-	case n.served():
-		servers = n.resolver()
-	case m.user != nil && len(servers) == 0:
-		servers = m.user.resolver()
+	case r.Names || n.served() && len(c.DNS) == 0:
+		r.Servers = n.resolver() // which asks those of --dns for a container on a network with names
+	case m.user != nil && len(c.DNS) == 0:
+		r.Servers = m.user.resolver()
 	}
 	data, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil {
 		data = nil // a machine without name servers
 	}
-	return hostTexts{hosts, string(config.ResolvConf(data, servers, c.DNSSearch, c.DNSOptions))}, nil
+	return hostTexts{hosts, string(r.ResolvConf(data))}, nil
 }
 
 // mapped is how many ids our user namespace maps from 0 up.
