@@ -247,6 +247,9 @@ func (c *Cable) Ask(r Request) error {
 
 func (c *Cable) ask(r Request, files ...*os.File) ([]Port, error) {
 	if err := c.conn.Send(r, files...); err != nil {
+		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+			err = fmt.Errorf("%w: %w", ErrGone, err)
+		}
 		return nil, fmt.Errorf("cannot ask the network switch: %w", err)
 	}
 	var reply Reply
