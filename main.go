@@ -30,6 +30,8 @@ func main() {
 	}
 	ctx, streams := context.Background(), commands.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
 	switch os.Args[0] {
+	case stage.Devices:
+		os.Exit(commands.DevicesMain(os.Args[1:], streams))
 	case stage.Engine:
 		os.Exit(commands.EngineMain(ctx, os.Args, streams))
 	case commands.InsideStage:

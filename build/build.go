@@ -52,8 +52,12 @@ type Options struct {
 	CacheTo   []CacheTo
 	Secrets   map[string]func() ([]byte, error)
 	SSH       map[string]string
-	// Insecure and HostNetwork are what --allow allows.
+	// Insecure, HostNetwork and AllowDevices are what --allow allows; "*" is all devices.
 	Insecure, HostNetwork bool
+	AllowDevices          []string
+	// Devices and CDI are given to each RUN: nodes of the host, and names of the Container Device Interface.
+	Devices []config.Device
+	CDI     []string
 	// Progress is how to tell of it on Err: auto, tty, plain, rawjson or quiet.
 	Progress string
 	Err      *os.File
@@ -115,6 +119,7 @@ func Build(ctx context.Context, images *storage.Store, o Options, write func(*Bu
 		Snap:   store, Images: images, Access: o.Access, Pull: o.Pull, Locals: map[string]*os.File{}, Nonce: identity.NewID(),
 		Secrets: o.Secrets, SSH: o.SSH, Network: o.Network, Switch: o.Switch, Insecure: o.Insecure, HostNetwork: o.HostNetwork,
 		CgroupParent: o.CgroupParent, Limits: o.Limits, KeepFailed: o.Failed != nil,
+		Devices: o.Devices, CDI: o.CDI, AllowDevices: o.AllowDevices,
 	}
 	for name, dir := range o.Locals {
 		f, err := os.Open(dir)

@@ -24,7 +24,7 @@ import (
 func buildFlags() []cli.Flag {
 	return []cli.Flag{
 		option{"add-host", "", "list", "Add a custom host-to-IP mapping (HOST:IP)", ""},
-		option{"allow", "", "list", "Allow an entitlement: network.host, security.insecure", ""},
+		option{"allow", "", "list", "Allow an entitlement: network.host, security.insecure, device[=NAME]", ""},
 		option{"annotation", "", "list", "Add an annotation, [PLACE:]KEY=VALUE (manifest, index, manifest-descriptor, index-descriptor)", ""},
 		option{"attest", "", "list", "Attestation parameters (type=provenance,mode=max)", ""},
 		option{"build-arg", "", "list", "Set build-time variables", ""},
@@ -43,6 +43,7 @@ func buildFlags() []cli.Flag {
 		option{"cpuset-mems", "", "string", "Memory nodes that RUN may use (0-3, 0,1)", ""},
 		option{"debug", "D", "", "Enable debug logging", ""},
 		option{"debug-shell", "", "", "Shorthand for --on-error=shell", ""},
+		option{"device", "", "list", "Device for each RUN (HOST[:CONTAINER][:rwm], or VENDOR/CLASS=NAME of CDI)", ""},
 		option{"file", "f", "string", "Name of the Dockerfile (default PATH/Dockerfile, then PATH/Containerfile)", ""},
 		option{"force-rm", "", "", "Accepted for compatibility: nothing is ever left", ""},
 		option{"iidfile", "", "string", "Write the image ID to a file", ""},
@@ -246,91 +247,26 @@ func sandboxOptions(c *cli.Context, o *build.Options) error {
 			o.HostNetwork = true
 		case "security.insecure":
 			o.Insecure = true
+		case "device":
+			o.AllowDevices = append(o.AllowDevices, "*")
 		default:
-			return fmt.Errorf("cannot use --allow %s: it is network.host or security.insecure", a)
+			name, ok := strings.CutPrefix(a, "device=")
+			if !ok || name == "" {
+				return fmt.Errorf("cannot use --allow %s: it is network.host, security.insecure, device or device=NAME", a)
+			}
+			o.AllowDevices = append(o.AllowDevices, name)
 		}
 	}
-	return nil
-}
-
-// maxSecret is the size of the largest secret, in bytes, as in Docker.
-const maxSecret = 500 << 10
-
-// buildSecrets reads --secret id=NAME,src=FILE and id=NAME,env=NAME; with neither, the variable of that name or else the file.
-func buildSecrets(specs []string) (map[string]func() ([]byte, error), error) {
-	all := map[string]func() ([]byte, error){}
-	for _, s := range specs {
-		values := map[string]string{}
-		for _, field := range strings.Split(s, ",") {
-			key, value, ok := strings.Cut(field, "=")
-			if !ok {
-				return nil, fmt.Errorf("cannot use --secret %s: %q is not KEY=VALUE", s, field)
-			}
-			switch key {
-			case "id", "env", "type":
-				values[key] = value
-			case "src", "source":
-				values["src"] = value
-			default:
-				return nil, fmt.Errorf("cannot use --secret %s: %q is not known; it has id, src, env and type", s, key)
-			}
-		}
-		id, file, name := values["id"], values["src"], values["env"]
-		if id == "" {
-			return nil, fmt.Errorf("cannot use --secret %s: it has no id", s)
-		}
-		if values["type"] == "env" && name == "" {
-			name, file = file, ""
-			if name == "" {
-				name = id
-			}
-		}
-		if file == "" && name == "" {
-			if _, ok := os.LookupEnv(id); ok {
-				name = id
-			} else {
-				file = id
-			}
-		}
-		if name != "" {
-			value, ok := os.LookupEnv(name)
-			if !ok {
-				return nil, fmt.Errorf("cannot use --secret %s: there is no variable %s", s, name)
-			}
-			all[id] = func() ([]byte, error) { return []byte(value), nil } //nolint:unparam // one of two kinds of secret: a file can fail
+	for _, text := range listOf(c, "device") {
+		if config.IsCDI(text) {
+			o.CDI = append(o.CDI, text)
 			continue
 		}
-		st, err := os.Stat(file)
+		d, err := config.ParseDevice(text)
 		if err != nil {
-			return nil, fmt.Errorf("cannot use --secret %s: %w", s, err)
+			return fmt.Errorf("cannot use --device %s: %w", text, err)
 		}
-		if !st.Mode().IsRegular() || st.Size() > maxSecret {
-			return nil, fmt.Errorf("cannot use --secret %s: %s is no file of at most %d bytes", s, file, maxSecret)
-		}
-		all[id] = func() ([]byte, error) { return os.ReadFile(file) }
+		o.Devices = append(o.Devices, d)
 	}
-	return all, nil
-}
-
-// buildAgents reads --ssh default and --ssh ID=SOCKET.
-func buildAgents(specs []string) (map[string]string, error) {
-	all := map[string]string{}
-	for _, s := range specs {
-		id, path, _ := strings.Cut(s, "=")
-		if path == "" {
-			path = os.Getenv("SSH_AUTH_SOCK")
-		}
-		if path == "" {
-			return nil, fmt.Errorf("cannot use --ssh %s: SSH_AUTH_SOCK is not set", s)
-		}
-		st, err := os.Stat(path)
-		if err != nil {
-			return nil, fmt.Errorf("cannot use --ssh %s: %w", s, err)
-		}
-		if st.Mode()&os.ModeSocket == 0 {
-			return nil, fmt.Errorf("cannot use --ssh %s: %s is not an agent's socket; keys are given to an agent first (ssh-add)", s, path)
-		}
-		all[id] = path
-	}
-	return all, nil
+	return nil
 }

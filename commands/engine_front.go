@@ -34,6 +34,9 @@ func Reexecuted() bool { return false }
 // SwitchMain refuses: this executable has no switch in it.
 func SwitchMain([]string) int { return exitOurs }
 
+// DevicesMain refuses: this executable reads no specs of devices.
+func DevicesMain([]string, Streams) int { return exitOurs }
+
 // EngineMain refuses: this executable has no engine in it.
 func EngineMain(_ context.Context, _ []string, s Streams) int {
 	return report(s.Err, "", fmt.Errorf("cannot run as the engine: this executable is the front only"))

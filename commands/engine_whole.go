@@ -4,6 +4,7 @@ package commands
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	netswitch "github.com/skiff-containers/skiff/netns/switch"
+	"github.com/skiff-containers/skiff/run/cdi"
+	"github.com/skiff-containers/skiff/run/stage"
 	"github.com/skiff-containers/skiff/run/userns"
 	"github.com/skiff-containers/skiff/storage"
 	"github.com/skiff-containers/skiff/storage/disk"
@@ -84,6 +87,22 @@ func Reexecuted() bool { return storage.Reexecuted() }
 
 // SwitchMain is the life of the network switch, inside the user namespace.
 func SwitchMain(args []string) int { return netswitch.Main(args) }
+
+// DevicesMain finds devices for a monitor (run/stage).
+func DevicesMain(names []string, s Streams) int {
+	var answer stage.DevicesAnswer
+	devices, err := cdi.Open(cdi.Dirs(os.Getenv))
+	if err == nil {
+		answer.Edits, err = devices.Resolve(names)
+	}
+	if err != nil {
+		answer = stage.DevicesAnswer{Error: err.Error(), Hint: hintOf(err)}
+	}
+	if err := json.NewEncoder(s.Out).Encode(answer); err != nil {
+		return report(s.Err, "", err)
+	}
+	return 0
+}
 
 // EngineMain runs an engine's command line inside the user namespace and returns the exit code.
 func EngineMain(ctx context.Context, args []string, s Streams) int {

@@ -265,6 +265,10 @@ func (r *reader) mounts(cfg *config.Config) {
 func (r *reader) security(cfg *config.Config) {
 	r.each("security-opt", func(s string) error { return config.ParseSecurityOpt(&cfg.Security, s) })
 	r.each("device", func(s string) error {
+		if config.IsCDI(s) {
+			cfg.CDI = append(cfg.CDI, s)
+			return nil
+		}
 		d, err := config.ParseDevice(s)
 		cfg.Devices = append(cfg.Devices, d)
 		return err

@@ -24,7 +24,7 @@ func containerFlags() []cli.Flag {
 		option{"cpus", "", "decimal", "Number of CPUs", ""},
 		option{"cpuset-cpus", "", "string", "CPUs in which to allow execution (0-3, 0,1)", ""},
 		option{"cpuset-mems", "", "string", "MEMs in which to allow execution (0-3, 0,1)", ""},
-		option{"device", "", "list", "Add a host device to the container", ""},
+		option{"device", "", "list", "Add a host device to the container (HOST[:CONTAINER][:rwm], or VENDOR/CLASS=NAME of CDI)", ""},
 		option{"device-cgroup-rule", "", "list", "Add a rule to the cgroup allowed devices list", ""},
 		option{"device-read-bps", "", "list", "Limit read rate (bytes per second) from a device", ""},
 		option{"device-read-iops", "", "list", "Limit read rate (IO per second) from a device", ""},

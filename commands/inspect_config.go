@@ -174,7 +174,7 @@ type inspectedHostConfig struct {
 	Isolation         string
 	StorageOpt        map[string]string `json:",omitempty"`
 	DeviceCgroupRules []string
-	DeviceRequests    []struct{}
+	DeviceRequests    []deviceRequest
 	MaskedPaths       []string
 	ReadonlyPaths     []string
 }
@@ -187,6 +187,11 @@ type inspectedLog struct {
 type inspectedRestart struct {
 	Name              string
 	MaximumRetryCount int
+}
+
+type deviceRequest struct {
+	Driver    string
+	DeviceIDs []string
 }
 
 type inspectedDevice struct{ PathOnHost, PathInContainer, CgroupPermissions string }
@@ -217,6 +222,9 @@ func inspectHostConfig(c config.Config) inspectedHostConfig {
 	}
 	for _, d := range c.Devices {
 		h.Devices = append(h.Devices, inspectedDevice{d.Host, d.Container, first(d.Permissions, "rwm")})
+	}
+	if len(c.CDI) > 0 {
+		h.DeviceRequests = []deviceRequest{{"cdi", c.CDI}}
 	}
 	if c.Security.NoNewPrivileges {
 		h.SecurityOpt = append(h.SecurityOpt, "no-new-privileges")

@@ -83,9 +83,9 @@ func (h *Host) Launch() (*Launch, error) {
 	return &Launch{h, conn, starting}, nil
 }
 
-// engine is the program that a container's monitor may have to start as the switch; "" when it will not.
+// engine is the program that a container's monitor may have to start as the switch or to find devices; "" when it will not.
 func (h *Host) engine(c *config.Config) (string, error) {
-	if !c.Bridged() {
+	if !c.Bridged() && len(c.CDI) == 0 {
 		return "", nil
 	}
 	return h.Engine()

@@ -103,8 +103,6 @@ func (o *execOp) refuse() error {
 		return fmt.Errorf("cannot run with --network=host: it is not allowed; give --allow network.host, or --network host for all steps")
 	case o.op.Security == pb.SecurityMode_INSECURE && !o.env.Insecure:
 		return fmt.Errorf("cannot run with --security=insecure: it is not allowed; give --allow security.insecure")
-	case len(o.op.CdiDevices) > 0:
-		return fmt.Errorf("cannot give device %s: this version has no CDI devices", o.op.CdiDevices[0].Name)
 	}
 	return runnable(o.platform)
 }

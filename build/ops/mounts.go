@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/moby/buildkit/solver"
@@ -28,6 +29,7 @@ type mounts struct {
 	outputs map[int64]*snap.Draft
 	drafts  []*snap.Draft // thrown away
 	binds   []config.Mount
+	devices config.DeviceEdits
 	env     []string
 	shm     int64
 	ends    []func() error
@@ -39,11 +41,20 @@ func (m *mounts) targets() []string {
 	for _, b := range m.binds {
 		list = append(list, b.Target)
 	}
+	for _, d := range slices.Concat(m.op.env.Devices, m.devices.Devices) {
+		list = append(list, d.Container)
+	}
+	for _, d := range m.devices.Mounts {
+		list = append(list, d.Container)
+	}
 	return list
 }
 
 // prepare makes them all.
-func (m *mounts) prepare(ctx context.Context) error {
+func (m *mounts) prepare(ctx context.Context) (err error) {
+	if m.devices, err = m.op.deviceEdits(); err != nil {
+		return err
+	}
 	m.outputs = map[int64]*snap.Draft{}
 	for _, mount := range m.op.op.Mounts {
 		var err error

@@ -46,6 +46,10 @@ type Env struct {
 	Switch  Switch
 	// Insecure allows --security=insecure and HostNetwork --network=host.
 	Insecure, HostNetwork bool
+	// Devices are given to every command: nodes of the host, and names of the Container Device Interface. AllowDevices are the names that RUN --device may ask for; * is all.
+	Devices      []config.Device
+	CDI          []string
+	AllowDevices []string
 	// CgroupParent is the control group that commands get theirs in; "" chooses. Limits are those of each command.
 	CgroupParent string
 	Limits       config.Limits

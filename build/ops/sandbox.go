@@ -15,6 +15,7 @@ import (
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/run/cgroup"
 	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/run/hook"
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/seccomp"
 	"github.com/skiff-containers/skiff/run/spec"
@@ -40,7 +41,7 @@ func (o *execOp) sandbox(m *mounts, args []string, tty bool) (_ *sandbox, err er
 	}
 	in := spec.Input{
 		ID: "build", Config: c, Image: &image.Image{}, Args: args, User: user, Mapped: mapped(), CgroupV2: false,
-		Volumes: map[string]string{},
+		Volumes: map[string]string{}, Edits: m.devices,
 	}
 	box := &sandbox{}
 	defer func() {
@@ -58,8 +59,11 @@ func (o *execOp) sandbox(m *mounts, args []string, tty bool) (_ *sandbox, err er
 	if err != nil {
 		return nil, err
 	}
-	s.Process.Env = o.environment(m, user)
+	s.Process.Env = o.environment(m, user, in.Edits.Env)
 	box.bundle = oci.Bundle{ID: "build", Dir: m.root.Bundle(), Spec: s, Rootfs: root, Detached: false}
+	if box.bundle.Hooks, err = hook.Before(s, "build", m.root.Bundle()); err != nil {
+		return nil, err
+	}
 	if !c.Privileged {
 		if box.bundle.Filter, err = seccomp.Default(s.Process.Capabilities.Bounding); err != nil {
 			return nil, err
@@ -98,7 +102,7 @@ func (o *execOp) network() string {
 func (o *execOp) config(m *mounts) config.Config {
 	c := config.Config{
 		Version: config.Version, Network: o.network(), Hostname: o.op.Meta.Hostname, Workdir: o.op.Meta.Cwd,
-		Mounts: m.binds, ShmSize: m.shm, Privileged: o.op.Security == pb.SecurityMode_INSECURE,
+		Mounts: m.binds, ShmSize: m.shm, Devices: o.env.Devices, Privileged: o.op.Security == pb.SecurityMode_INSECURE,
 	}
 	if c.Hostname == "" {
 		c.Hostname = "buildkitsandbox"
@@ -109,9 +113,13 @@ func (o *execOp) config(m *mounts) config.Config {
 	return c
 }
 
-// environment is the command's: what the Dockerfile says, secrets, HOME when nobody set it.
-func (o *execOp) environment(m *mounts, user spec.User) []string {
+// environment is the command's: what the Dockerfile says, what devices need, secrets, HOME when nobody set it.
+func (o *execOp) environment(m *mounts, user spec.User, devices []string) []string {
 	env := slices.Clone(o.op.Meta.Env)
+	for _, e := range devices {
+		name, value, _ := strings.Cut(e, "=")
+		env = setEnv(env, name, value)
+	}
 	if p := o.op.Meta.ProxyEnv; p != nil {
 		for _, v := range [][2]string{
 			{"HTTP_PROXY", p.HttpProxy}, {"HTTPS_PROXY", p.HttpsProxy}, {"FTP_PROXY", p.FtpProxy}, {"NO_PROXY", p.NoProxy}, {"ALL_PROXY", p.AllProxy},

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/run/hook"
 	"github.com/skiff-containers/skiff/run/stage"
 	"github.com/skiff-containers/skiff/storage/disk"
 )
@@ -219,7 +220,7 @@ func (c *Container) unmake() error {
 	}
 	err := errors.Join(deleteGroups(c.Groups), os.RemoveAll(c.Dir))
 	if c.Pid > 0 && c.Spec.Hooks != nil {
-		err = errors.Join(err, poststop(c.Spec.Hooks.Poststop, c.stateAs(specs.StateStopped)))
+		err = errors.Join(err, hook.Poststop(c.Spec.Hooks.Poststop, c.stateAs(specs.StateStopped)))
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/run/hook"
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/seccomp"
 	"github.com/skiff-containers/skiff/run/stage"
@@ -121,17 +122,18 @@ func insideCreate(conn *stage.Conn, req request, files []*os.File) error {
 		}
 		return talk(conn, r)
 	}
+	var hooks func(int) error
 	if h := spec.Hooks; h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 { //nolint:staticcheck // prestart is deprecated and still used
-		held.Hooks = func(pid int) error {
+		hooks = func(pid int) error {
 			if err := talk(conn, reply{Kind: replyHooks, Pid: pid}); err != nil {
 				return err
 			}
 			state := specs.State{Version: specs.Version, ID: req.ID, Status: specs.StateCreated, Pid: pid, Bundle: req.Bundle, Annotations: spec.Annotations}
-			return hooksIn(pid, "createContainer", h.CreateContainer, state)
+			return hook.Inside(pid, "createContainer", h.CreateContainer, state)
 		}
 	}
 	b := oci.Bundle{
-		ID: req.ID, Dir: req.Bundle, Place: req.Rootfs, Spec: spec, Rootfs: rootfs, Filter: filter, Cgroup: req.Groups, Keep: req.Keep, Held: held,
+		ID: req.ID, Dir: req.Bundle, Place: req.Rootfs, Spec: spec, Rootfs: rootfs, Filter: filter, Cgroup: req.Groups, Keep: req.Keep, Held: held, Hooks: hooks,
 	}
 	if !spec.Process.Terminal {
 		b.Stdio = stdio()

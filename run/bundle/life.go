@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/run/hook"
 	"github.com/skiff-containers/skiff/run/oci"
 )
 
@@ -45,7 +46,7 @@ func (c *Container) start(stdio [3]*os.File) error {
 		return err
 	}
 	if h := c.Spec.Hooks; h != nil {
-		if err := hooks("poststart", h.Poststart, c.stateAs(specs.StateRunning)); err != nil {
+		if err := hook.Run("poststart", h.Poststart, c.stateAs(specs.StateRunning)); err != nil {
 			return errors.Join(err, c.kill(unix.SIGKILL))
 		}
 	}
@@ -227,7 +228,7 @@ func deleteLocked(root, id string, force bool) (warning, err error) {
 		return nil, fmt.Errorf("cannot delete container %q: %w", id, err)
 	}
 	if c.Spec.Hooks != nil {
-		warning = poststop(c.Spec.Hooks.Poststop, c.stateAs(specs.StateStopped))
+		warning = hook.Poststop(c.Spec.Hooks.Poststop, c.stateAs(specs.StateStopped))
 	}
 	return warning, nil
 }

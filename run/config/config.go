@@ -75,6 +75,7 @@ type Config struct {
 	Privileged bool              `json:"privileged,omitzero"`
 	Security   Security          `json:"security,omitzero"`
 	Devices    []Device          `json:"devices,omitzero"`
+	CDI        []string          `json:"cdi,omitzero"` // devices by the names of the Container Device Interface, see DeviceEdits
 	Sysctls    map[string]string `json:"sysctls,omitzero"`
 
 	Limits  Limits   `json:"limits,omitzero"`

@@ -82,7 +82,7 @@ func ParseDevice(s string) (Device, error) {
 		d.Host = ""
 	}
 	if !path.IsAbs(d.Host) || !path.IsAbs(d.Container) {
-		return d, fmt.Errorf("invalid device %q: write HOST[:CONTAINER][:rwm], such as /dev/fuse", s)
+		return d, fmt.Errorf("invalid device %q: write HOST[:CONTAINER][:rwm], such as /dev/fuse, or VENDOR/CLASS=NAME of the Container Device Interface", s)
 	}
 	return d, nil
 }

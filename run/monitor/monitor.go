@@ -229,7 +229,7 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 			return err
 		}
 	}
-	bundle.Unheld = m.native() && !c.Tty && m.network == nil && m.user == nil
+	bundle.Unheld = m.native() && !c.Tty && m.network == nil && m.user == nil && bundle.Hooks == nil
 	switch {
 	case m.network != nil:
 		m.network.give = giver(conn)

@@ -15,6 +15,7 @@ import (
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/run/cgroup"
 	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/run/hook"
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/spec"
 	"github.com/skiff-containers/skiff/storage/image"
@@ -73,6 +74,9 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 	if c.Privileged {
 		in.Devices = hostDevices()
 	}
+	if in.Edits, err = m.deviceEdits(ctx, c.CDI); err != nil {
+		return b, err
+	}
 	s, err := spec.Build(in)
 	if err != nil {
 		return b, err
@@ -90,7 +94,10 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 	}
 	b = oci.Bundle{ID: m.record.ID, Dir: bundle, Spec: s, Rootfs: m.layer.Root, Detached: m.layer.Detached, Filter: m.filter, Init: c.Init}
 	b.Cgroup, b.CgroupFD = places(m.group)
-	return b, nil
+	if m.native() {
+		b.Hooks, err = hook.Before(s, m.record.ID, bundle)
+	}
+	return b, err
 }
 
 // bindSources makes the missing sources of -v mounts, as Docker does, and refuses those of --mount.

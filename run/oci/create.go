@@ -57,7 +57,7 @@ func (Native) Create(_ context.Context, bundle Bundle) (Container, error) {
 	}
 	if bundle.Meanwhile != nil {
 		if err := bundle.Meanwhile(c.Pid()); err != nil {
-			if cause := c.awaitReady(); cause != nil {
+			if cause := c.awaitReady(nil); cause != nil {
 				err = cause // of one that has ended nothing can be connected
 			}
 			c.discard()
@@ -65,9 +65,9 @@ func (Native) Create(_ context.Context, bundle Bundle) (Container, error) {
 		}
 	}
 	if bundle.Held != nil {
-		err = c.hold(bundle.Held, b)
+		err = c.hold(bundle, b)
 	} else {
-		err = c.awaitReady()
+		err = c.awaitReady(bundle.Hooks)
 	}
 	if err != nil {
 		c.discard()
@@ -91,8 +91,8 @@ type process struct {
 	once    sync.Once
 }
 
-// awaitReady reads the child's messages until it is ready or has failed.
-func (p *process) awaitReady() error {
+// awaitReady reads the child's messages until it is ready or has failed. Where hooks are due it runs them; nil does not come further.
+func (p *process) awaitReady(hooks func(pid int) error) error {
 	for {
 		kind, fd, err := p.receive()
 		switch {
@@ -102,6 +102,16 @@ func (p *process) awaitReady() error {
 			return p.explain(err)
 		case kind == messageConsole:
 			p.console = fd
+		case kind == messageHooks:
+			if hooks == nil {
+				return nil
+			}
+			if err := hooks(p.Pid()); err != nil {
+				return err
+			}
+			if _, err := p.child.Channel.Write([]byte{'g'}); err != nil {
+				return fmt.Errorf("cannot create the container: %w", err)
+			}
 		case kind == messageReady:
 			return nil
 		}
@@ -273,7 +283,7 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 	if pr.OOMScoreAdj != nil {
 		b.writeProc("set the OOM score", "self/oom_score_adj", fmt.Sprint(*pr.OOMScoreAdj))
 	}
-	if bundle.Held != nil && bundle.Held.Hooks != nil {
+	if bundle.Hooks != nil {
 		b.ask(channel, messageHooks)
 	}
 	if err := b.finishRoot(spec); err != nil {

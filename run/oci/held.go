@@ -77,7 +77,7 @@ func (b *builder) awaitLaunch() {
 }
 
 // hold is the maker's side.
-func (c *native) hold(h *Held, b *builder) error {
+func (c *native) hold(bundle Bundle, b *builder) error {
 	for {
 		kind, fd, err := c.receive()
 		switch {
@@ -89,9 +89,9 @@ func (c *native) hold(h *Held, b *builder) error {
 			c.console = fd
 			continue
 		case kind == messageHooks:
-			err = h.Hooks(c.Pid())
+			err = bundle.Hooks(c.Pid())
 		case kind == messageReady:
-			err = h.Ready(c.Pid(), c.console, b.program.Words(b.launch))
+			err = bundle.Held.Ready(c.Pid(), c.console, b.program.Words(b.launch))
 		}
 		if err == nil {
 			_, err = c.child.Channel.Write([]byte{'g'})

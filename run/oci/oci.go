@@ -47,6 +47,8 @@ type Bundle struct {
 	Keep int
 	// Meanwhile, when not nil, is called with the first process's pid while that is being made: its namespaces are there already.
 	Meanwhile func(pid int) error
+	// Hooks, when not nil, is called when the namespaces and mounts are there and the root has not yet become the root; not with Unheld.
+	Hooks func(pid int) error
 }
 
 // Held is a container that outlives the process that makes it, and that another process starts (the OCI runtime's command line). The first process waits for a connection
@@ -56,8 +58,6 @@ type Held struct {
 	Listener *os.File
 	// NoProgram says that the process is a stand-in which will never be started.
 	NoProgram bool
-	// Hooks, when not nil, is called when the namespaces and mounts are there and the root has not yet become the root.
-	Hooks func(pid int) error
 	// Ready is called when everything is done that can be done before the start. Once it has returned without an error the container outlives us; until then it
 	// ends with us. Steps are for Launch.
 	Ready func(pid int, console *os.File, steps []string) error

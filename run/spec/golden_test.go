@@ -42,6 +42,15 @@ func TestGolden(t *testing.T) {
 			in.Config.Ulimits = []config.Ulimit{{Name: "nofile", Soft: 10, Hard: -1}}
 			in.Config.Sysctls = map[string]string{"net.core.somaxconn": "99"}
 		},
+		"cdi": func(in *Input) {
+			in.Config.Env, in.User.Groups = []string{"LANG=en", "OWN=1"}, []uint32{44}
+			in.Config.Mounts = []config.Mount{{Type: config.MountTmpfs, Target: "/lib/d.so"}}
+			in.Edits = config.DeviceEdits{
+				Env: []string{"LANG=de", "GPU=0"}, Groups: []uint32{44, 45}, Devices: []config.Device{{Host: "/dev/h", Container: "/dev/g/"}},
+				Mounts: []config.DeviceMount{{Host: "/l", Container: "/lib/d.so", Options: []string{"ro"}}, {Type: "tmpfs", Host: "tmpfs", Container: "/scratch"}},
+				Hooks:  []config.DeviceHook{{Kind: "createContainer", Path: "/bin/ldconfig", Args: []string{"ldconfig", "x"}, Env: []string{"A=b"}}},
+			}
+		},
 		"one-id": func(in *Input) { in.Mapped = 1 },
 		"mounts": func(in *Input) {
 			in.ResolvConf, in.Hosts, in.Hostname = "/b/resolv.conf", "/b/hosts", "/b/hostname"

@@ -38,6 +38,8 @@ type Input struct {
 	CgroupV2 bool
 	// Devices of the host, for --privileged.
 	Devices []string
+	// Edits are what the devices in Config.CDI need.
+	Edits config.DeviceEdits
 }
 
 // Build makes the spec.
@@ -75,6 +77,7 @@ func Build(in Input) (*specs.Spec, error) {
 	if s.Mounts, err = mounts(in); err != nil {
 		return nil, err
 	}
+	edit(s, in.Edits)
 	return s, nil
 }
 

@@ -48,7 +48,7 @@ const (
 // Request is what the front asks of a monitor.
 type Request struct {
 	Op Op `json:"op"`
-	// Of start: which container, and the program that the switch is ("" when it needs none).
+	// Of start: which container, and the program that the switch is and that finds devices ("" when it needs neither).
 	ID     string `json:"id,omitzero"`
 	Engine string `json:"engine,omitzero"`
 	// Streams says which descriptors come along, in this order: of a non-terminal process the front's own standard streams, handed over; of a terminal
@@ -107,4 +107,11 @@ type Reply struct {
 	Pid  int `json:"pid,omitzero"`
 	// Network is the name of the one whose parent is asked for.
 	Network string `json:"network,omitzero"`
+}
+
+// DevicesAnswer is what the stage Devices prints, in JSON.
+type DevicesAnswer struct {
+	Edits config.DeviceEdits `json:"edits,omitzero"`
+	Error string             `json:"error,omitzero"`
+	Hint  string             `json:"hint,omitzero"`
 }

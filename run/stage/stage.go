@@ -7,6 +7,7 @@ const (
 	Monitor = "skiff-monitor" // argv: data and runtime directories; descriptor 3 a control connection. Inside the user namespace, own mount namespace.
 	Engine  = "skiff-engine"  // argv[1:] a command line. Inside the user namespace.
 	Switch  = "skiff-switch"  // serves the networks of a user (netns/switch), an engine. Inside the user namespace.
+	Devices = "skiff-devices" // argv[1:] names of devices (run/cdi), an engine. Prints a DevicesAnswer. Inside the user namespace, a child of a monitor.
 	OCI     = "skiff-oci-in"  // argv[1]: a descriptor. Makes something in a container of the OCI command line (run/bundle), in its user namespace.
 	Sweep   = "skiff-sweep"   // deletes what is retired. Inside the user namespace.
 )
