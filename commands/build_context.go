@@ -141,7 +141,11 @@ func (x *contexts) stdin(ctx context.Context, file string) error {
 		return errors.New("cannot build: standard input is empty")
 	}
 	x.o.Locals["context"] = dir
-	if !files.IsArchive(head) {
+	archive, err := files.IsArchive(head)
+	if err != nil {
+		return fmt.Errorf("cannot read standard input: %w", err)
+	}
+	if !archive {
 		if file != "" {
 			return fmt.Errorf("cannot use -f %s: standard input is a Dockerfile", file)
 		}

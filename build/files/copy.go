@@ -36,7 +36,7 @@ type CopyOptions struct {
 // Copy takes files from a source into a root, at dest: a directory that is there or ends in a slash gets them inside. Links in dest are
 // followed, inside the root.
 func Copy(ctx context.Context, src Source, root *os.File, dest string, o CopyOptions) error {
-	paths, err := src.Paths(o.Pick)
+	paths, err := src.paths(o.Pick)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(paths) == 0 && !o.EmptyOK {
 		return fmt.Errorf("%q: not found", "/"+Rel(o.Path))
 	}
@@ -59,9 +59,9 @@ func Copy(ctx context.Context, src Source, root *os.File, dest string, o CopyOpt
 		}
 		c.set = &set
 	}
-	for _, name := range paths {
+	for _, p := range paths {
 		if o.Unpack {
-			ok, err := c.unpack(name, dest)
+			ok, err := c.unpack(p.path, dest)
 			if err != nil {
 				return err
 			}
@@ -69,7 +69,7 @@ func Copy(ctx context.Context, src Source, root *os.File, dest string, o CopyOpt
 				continue
 			}
 		}
-		if err := c.one(name, dest); err != nil {
+		if err := c.one(p, dest); err != nil {
 			return err
 		}
 	}
@@ -107,7 +107,8 @@ func (c *copier) parents() uint32 {
 }
 
 // one copies one chosen path.
-func (c *copier) one(name, dest string) error {
+func (c *copier) one(from chosen, dest string) error {
+	name := from.path
 	st, err := Lstat(c.src.Root, name)
 	if Rel(name) == "." {
 		st, err = Stat(c.src.Root, ".")
@@ -133,9 +134,13 @@ func (c *copier) one(name, dest string) error {
 	}
 	exists := err == nil
 	if exists && (isDir && !c.o.Contents || !isDir && there.Mode&unix.S_IFMT == unix.S_IFDIR) {
-		to = path.Join(to, path.Base(Rel(name)))
+		to = path.Join(to, from.base)
 	}
-	f, err := MakeAll(c.root, path.Dir(Rel(to)), c.parents(), c.o.Owner, c.o.Time)
+	made := path.Dir(Rel(to))
+	if isDir && c.o.Contents && !exists {
+		made = to // the directory itself is not copied: it is made as those above it are
+	}
+	f, err := MakeAll(c.root, made, c.parents(), c.o.Owner, c.o.Time)
 	if err != nil {
 		return err
 	}
@@ -214,8 +219,16 @@ func (c *copier) entry(e Entry, to string) error {
 			return nil
 		}
 	}
+	if there && kind == unix.S_IFDIR && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		// As in BuildKit: what is chosen merges into the directory that is there, whose owner and mode stay; a directory below it comes as it is.
+		c.dirs = append(c.dirs, dirTime{to, c.when(&e.Stat)})
+		if e.Rel == "" {
+			return nil
+		}
+		return c.dress(e, dir, base)
+	}
 	if there {
-		if done, err := c.makeRoom(dir, base, to, &st, kind); err != nil || done {
+		if err := c.makeRoom(dir, base, to, &st, kind); err != nil {
 			return err
 		}
 	}
@@ -244,19 +257,16 @@ func (c *copier) entry(e Entry, to string) error {
 	return c.dress(e, dir, base)
 }
 
-// makeRoom handles what is already at a target; done says that nothing is left to do.
-func (c *copier) makeRoom(dir *os.File, base, to string, st *unix.Stat_t, kind uint32) (done bool, err error) {
+// makeRoom removes what is already at a target of another kind, or refuses to.
+func (c *copier) makeRoom(dir *os.File, base, to string, st *unix.Stat_t, kind uint32) error {
 	old := st.Mode & unix.S_IFMT
-	switch {
-	case kind == unix.S_IFDIR && old == unix.S_IFDIR:
-		return true, nil // it keeps what it has
-	case (kind == unix.S_IFDIR) != (old == unix.S_IFDIR) && !c.o.Replace:
+	if (kind == unix.S_IFDIR) != (old == unix.S_IFDIR) && !c.o.Replace {
 		if kind == unix.S_IFDIR {
-			return false, fmt.Errorf("cannot copy to non-directory: /%s", to)
+			return fmt.Errorf("cannot copy to non-directory: /%s", to)
 		}
-		return false, fmt.Errorf("cannot replace to directory /%s with file", to)
+		return fmt.Errorf("cannot replace to directory /%s with file", to)
 	}
-	return false, removeAt(dir, base)
+	return removeAt(dir, base)
 }
 
 // link makes a hard link for a further name of a file that was copied.

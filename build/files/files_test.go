@@ -3,13 +3,17 @@ package files
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -108,6 +112,8 @@ func TestCopy(t *testing.T) {
 		{"below an ignored directory", []string{"d"}, nil, "/", CopyOptions{Pick: Pick{Path: "d/x"}}, "", `"/d/x": not found`},
 		{"a link as it is", nil, nil, "/", CopyOptions{Pick: Pick{Path: "link"}}, "link->a", ""},
 		{"a link followed", nil, nil, "/f", CopyOptions{Pick: Pick{Path: "link", Follow: true}}, "f=A", ""},
+		{"a link followed keeps its name", nil, nil, "/n/", CopyOptions{Pick: Pick{Path: "link", Follow: true}}, "n/ n/link=A", ""},
+		{"links of a pattern keep their names", nil, nil, "/n/", CopyOptions{Pick: Pick{Path: "li*", Wildcard: true, Follow: true}}, "n/ n/link=A", ""},
 		{"a link upwards stays inside", nil, nil, "/f", CopyOptions{Pick: Pick{Path: "up", Follow: true}}, "f=A", ""},
 		{"through a link", nil, nil, "/f", CopyOptions{Pick: Pick{Path: "dirlink/x"}}, "f=X", ""},
 		{"into a link", nil, map[string]string{"real/": "", "l": "-> /real"}, "/l/", CopyOptions{Pick: Pick{Path: "a"}}, "l->/real real/ real/a=A", ""},
@@ -254,15 +260,97 @@ func TestTar(t *testing.T) {
 	if !bytes.Equal(one.Bytes(), two.Bytes()) {
 		t.Error("the archives differ")
 	}
-	if !IsArchive(one.Bytes()) || IsArchive([]byte("FROM busybox\n")) || IsArchive(nil) {
-		t.Error("IsArchive is wrong")
-	}
 	to := tree(t, nil)
 	if err := Unpack(context.Background(), &one, to, "/", nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := listing(t, to), listing(t, root); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+// An archive is one by its first header, which may take several blocks, compressed or not.
+func TestIsArchive(t *testing.T) {
+	long := archive(t, tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("long/", 60) + "f", PAXRecords: map[string]string{"SCHILY.xattr.user.a": "b"}})
+	plain, err := io.ReadAll(long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write(plain); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		head []byte
+		want bool
+	}{
+		"plain": {plain, true}, "compressed": {packed.Bytes(), true}, "text": {[]byte("FROM busybox\n"), false}, "nothing": {nil, false},
+		"only the magic": {packed.Bytes()[:10], false}, "a header cut off": {plain[:600], false}, "zeros": {make([]byte, 10240), false},
+	} {
+		if got, err := IsArchive(tt.head); err != nil || got != tt.want {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	t.Setenv("PATH", t.TempDir())
+	if _, err := IsArchive(append([]byte("\xfd7zXZ\x00"), make([]byte, 600)...)); err == nil {
+		t.Error("without xz, an archive of that kind is taken for none")
+	}
+}
+
+// What is in a directory is copied, not the directory: that is made like those above it, or stays as it is, with the time of its source. A directory below comes as it is, also over one.
+func TestCopyDirectory(t *testing.T) {
+	src := Source{Root: tree(t, map[string]string{"d/sub/f": "F"})}
+	old := time.Unix(1000000000, 0)
+	chmod := func(root *os.File, name string, mode os.FileMode) {
+		t.Helper()
+		path := filepath.Join(root.Name(), name)
+		if err := errors.Join(os.Chmod(path, mode), os.Chtimes(path, old, old)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	chmod(src.Root, "d/sub", 0o750)
+	chmod(src.Root, "d", 0o700)
+	mode := uint32(0o711)
+	for _, tt := range []struct {
+		name string
+		to   map[string]string
+		dest string
+		mode *uint32
+		want string
+	}{
+		{"new", nil, "/n", nil, "0755 0750"},
+		{"new, with a slash", nil, "/n/", nil, "0755 0750"},
+		{"new, deeper", nil, "/a/../n", nil, "0755 0750"},
+		{"there", map[string]string{"n/sub/g": ""}, "/n", nil, "0707 0750"},
+		{"with a mode", nil, "/n", &mode, "0711 0711"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			to := tree(t, tt.to)
+			if tt.to != nil {
+				chmod(to, "n/sub", 0o777)
+				chmod(to, "n", 0o707)
+			}
+			if err := Copy(context.Background(), src, to, tt.dest, CopyOptions{Pick: Pick{Path: "d"}, Contents: true, Owner: me(), Mode: tt.mode}); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, name := range []string{"n", "n/sub"} {
+				st, err := os.Stat(filepath.Join(to.Name(), name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got = append(got, fmt.Sprintf("%#o", st.Mode().Perm())); !st.ModTime().Equal(old) {
+					t.Errorf("%s is from %v", name, st.ModTime())
+				}
+			}
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
 	}
 }
 

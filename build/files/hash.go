@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -28,13 +29,17 @@ type Remember interface {
 func Digest(s Source, picks []Pick, memory Remember) (string, error) {
 	h := sha256.New()
 	for _, p := range picks {
-		paths, err := s.Paths(p)
+		paths, err := s.paths(p)
 		if err != nil {
 			writeStrings(h, "missing", p.Path)
 			continue
 		}
-		for _, name := range paths {
+		for _, c := range paths {
+			name := c.path
 			writeStrings(h, "path", Rel(name))
+			if c.base != path.Base(Rel(name)) {
+				writeStrings(h, "as", c.base)
+			}
 			err := s.Walk(name, p, func(e Entry) error { return digestEntry(h, s, e, memory) })
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return "", err

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path"
 	"time"
 
@@ -19,24 +20,19 @@ import (
 	"github.com/skiff-containers/skiff/storage/disk"
 )
 
-// IsArchive says whether a file's beginning is that of a tar archive, plain or compressed (gzip, bzip2, xz, zstd).
-func IsArchive(head []byte) bool {
-	if compression.Detect(head) != compression.None {
-		stream, err := compression.DecompressStream(bytes.NewReader(head))
-		if err != nil {
-			return false
-		}
-		defer stream.Close() //nolint:errcheck // only read from
-		plain := make([]byte, 512)
-		n, _ := io.ReadFull(stream, plain) // the end of the head cuts it off
-		return n == 512 && isTar(plain)
+// IsArchive says whether a file's beginning is that of a tar archive, plain or compressed (gzip, bzip2, xz, zstd). A program that is missing for that is an error.
+func IsArchive(head []byte) (bool, error) {
+	stream, err := compression.DecompressStream(bytes.NewReader(head))
+	var missing *exec.Error
+	if errors.As(err, &missing) {
+		return false, err
 	}
-	return isTar(head)
-}
-
-func isTar(head []byte) bool {
-	_, err := tar.NewReader(bytes.NewReader(head)).Next()
-	return err == nil
+	if err != nil {
+		return false, nil
+	}
+	defer stream.Close()                  //nolint:errcheck // only read from
+	_, err = tar.NewReader(stream).Next() // a header of several blocks, too; the end of the head cuts off what comes later
+	return err == nil, nil
 }
 
 // unpack unpacks a chosen file into dest, if it is an archive, and says whether it was.
@@ -55,8 +51,8 @@ func (c *copier) unpack(name, dest string) (bool, error) {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return false, err
 	}
-	if !IsArchive(head[:n]) {
-		return false, nil
+	if is, err := IsArchive(head[:n]); err != nil || !is {
+		return false, err
 	}
 	if c.o.Unpacked != nil {
 		*c.o.Unpacked = true

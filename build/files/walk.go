@@ -40,8 +40,11 @@ type Entry struct {
 	Stat unix.Stat_t
 }
 
-// Paths resolves a Pick to paths beneath the source's root: what the pattern matches, links at the end followed when asked.
-func (s Source) Paths(p Pick) ([]string, error) {
+// chosen is a path that a Pick takes, links followed, and the last part of the name that it was chosen by: a copy is called that.
+type chosen struct{ path, base string }
+
+// paths resolves a Pick to paths beneath the source's root: what the pattern matches, links at the end followed when asked.
+func (s Source) paths(p Pick) ([]chosen, error) {
 	list := []string{p.Path}
 	if p.Wildcard && wildcard(p.Path) {
 		var err error
@@ -53,8 +56,9 @@ func (s Source) Paths(p Pick) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var kept []string
+	var kept []chosen
 	for _, name := range list {
+		base := path.Base(Rel(name))
 		if p.Follow {
 			if name, err = follow(s.Root, name); err != nil {
 				return nil, err
@@ -70,7 +74,7 @@ func (s Source) Paths(p Pick) ([]string, error) {
 		if hidden && !ignore.mayHold() {
 			return nil, &os.PathError{Op: "find", Path: "/" + Rel(name), Err: unix.ENOENT}
 		}
-		kept = append(kept, name)
+		kept = append(kept, chosen{name, base})
 	}
 	return kept, nil
 }
