@@ -122,6 +122,8 @@ func runtimeOf(c config.Config) (string, error) {
 	switch {
 	case other && c.Init:
 		return "", fmt.Errorf("cannot use --init with --runtime %s: the small init is part of skiff's own runtime", c.Runtime)
+	case other && strings.HasPrefix(c.IPC, "container:"):
+		return "", fmt.Errorf("cannot use --ipc %s with --runtime %s: sharing /dev/shm is part of skiff's own runtime", c.IPC, c.Runtime)
 	case other && strings.Contains(c.Runtime, "/"):
 		return x.Path, nil
 	}

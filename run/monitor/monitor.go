@@ -53,6 +53,7 @@ type monitor struct {
 	filter  []unix.SockFilter
 	group   *cgroup.Group // nil without limits
 	keep    []*os.File    // open for as long as the container lives
+	shm     *os.File      // another container's /dev/shm, to share; nil without (in keep, too)
 	engine  string        // the program that the switch is
 	space   *os.File      // the switch's network namespace, in which parents of macvlan networks are, between two lives; nil without
 	name    string        // the host name that comes with a shared network; "" otherwise

@@ -93,6 +93,9 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 		return b, err
 	}
 	b = oci.Bundle{ID: m.record.ID, Dir: bundle, Spec: s, Rootfs: m.layer.Root, Detached: m.layer.Detached, Filter: m.filter, Init: c.Init}
+	if in.Shm {
+		b.Trees = map[string]*os.File{"/dev/shm": m.shm}
+	}
 	b.Cgroup, b.CgroupFD = places(m.group)
 	if m.native() {
 		b.Hooks, err = hook.Before(s, m.record.ID, bundle)
@@ -154,7 +157,10 @@ func (m *monitor) join(in *spec.Input) error {
 			in.Join[share.kind] = fmt.Sprintf("/proc/%d/ns/%s", st.Started.Pid, share.file)
 		}
 		if share.kind == specs.IPCNamespace && in.Config.IPC != "host" {
-			in.ShmPath = fmt.Sprintf("/proc/%d/root/dev/shm", st.Started.Pid)
+			if m.shm, err = oci.OpenTree(st.Started.Pid, "/dev/shm"); err != nil {
+				return fmt.Errorf("cannot share the IPC namespace of container %s: %w", other.Name, err)
+			}
+			m.keep, in.Shm = append(m.keep, m.shm), true
 		}
 		if share.kind == specs.NetworkNamespace {
 			in.Hosts = filepath.Join(m.store.Dir(owner.ID), record.Bundle, "hosts")

@@ -33,7 +33,7 @@ func (Native) Create(_ context.Context, bundle Bundle) (Container, error) {
 	defer ns.Close()
 	b := newBuilder()
 	defer b.Close()
-	b.keep = bundle.Keep
+	b.keep, b.trees = bundle.Keep, bundle.Trees
 	channel, err := fork.NewChannelAbove(b.channelFD() + 2)
 	if err != nil {
 		return nil, err

@@ -44,6 +44,9 @@ func (x External) Create(_ context.Context, b Bundle) (Container, error) {
 	if b.Init {
 		return nil, fmt.Errorf("cannot use --init with runtime %s: the small init is part of skiff's own runtime", x.name())
 	}
+	if len(b.Trees) > 0 {
+		return nil, fmt.Errorf("cannot share a mount of another container with runtime %s: that is part of skiff's own runtime", x.name())
+	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("cannot use runtime %s: %w", x.name(), err)
 	}

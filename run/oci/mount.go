@@ -89,11 +89,17 @@ func (b *builder) mount(m specs.Mount) error {
 	if m.Type == "bind" || m.Type == "none" || a.bind {
 		return b.bind(m, a)
 	}
-	fs := b.program.Slot()
+	fs := b.made // the program has few slots, and a container any number of mounts
+	switch m.Type {
+	case "proc":
+		fs = b.proc
+	case "devpts":
+		fs = b.devpts
+		b.hasDevpts = true
+	}
 	b.fileSystem(m.Destination, m.Type, m.Source, a, fs)
 	switch m.Type {
 	case "proc":
-		b.proc = fs
 		b.target(m.Destination, "proc", true, noSymlink, b.at)
 	case "sysfs":
 		b.target(m.Destination, "sysfs", true, noSymlink, b.at)
@@ -104,9 +110,8 @@ func (b *builder) mount(m specs.Mount) error {
 	if path.Clean(m.Destination) == "/dev" {
 		b.devLinks(fs)
 	}
-	if m.Type == "devpts" {
-		b.devpts = fs
-		b.hasDevpts = true
+	if fs == b.made {
+		b.program.Call("close a mount", unix.SYS_CLOSE, fs.Value())
 	}
 	return nil
 }
@@ -141,12 +146,16 @@ func (b *builder) bind(m specs.Mount, a attributes) error {
 	if a.recursive {
 		flags |= unix.AT_RECURSIVE
 	}
-	fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, flags)
-	if err != nil {
-		return fmt.Errorf("cannot bind %s at %s: %w", m.Source, m.Destination, &os.PathError{Op: "open", Path: m.Source, Err: err})
+	source := b.trees[m.Destination]
+	if source == nil {
+		fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, flags)
+		if err != nil {
+			return fmt.Errorf("cannot bind %s at %s: %w", m.Source, m.Destination, &os.PathError{Op: "open", Path: m.Source, Err: err})
+		}
+		source = os.NewFile(uintptr(fd), m.Source)
+		b.files = append(b.files, source)
 	}
-	source := os.NewFile(uintptr(fd), m.Source)
-	b.files = append(b.files, source)
+	fd := int(source.Fd())
 	if err := bindAttributes(fd, a); err != nil {
 		return fmt.Errorf("cannot bind %s at %s: set its options: %w", m.Source, m.Destination, err)
 	}

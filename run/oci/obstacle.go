@@ -35,6 +35,8 @@ func obstacle(err error, step *fork.Error) error {
 		if errors.Is(step.Errno, unix.EINVAL) {
 			return &Obstacle{err, "the user namespace does not map that id: give the user subordinate ids (/etc/subuid, /etc/subgid), or run as root of the container"}
 		}
+	case says("bind ") && errors.Is(step.Errno, unix.EINVAL):
+		return &Obstacle{err, "a directory can be mounted on a directory only, and a file on a file: see what each of the two is"}
 	case errors.Is(step.Errno, unix.EINVAL):
 	case says("mount proc at ") && covered("/proc/"):
 		return &Obstacle{err, "parts of /proc are covered here, as in most containers, and then the kernel lets nobody mount a new one: start the outer container with " +

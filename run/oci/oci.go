@@ -26,6 +26,8 @@ type Bundle struct {
 	Rootfs *os.File
 	// Detached says that Rootfs is a detached mount, which the container takes over.
 	Detached bool
+	// Trees are detached mounts for binds whose source is no path here, by destination (OpenTree); the caller closes them.
+	Trees map[string]*os.File
 	// Stdio are the descriptors of the first process, when Spec.Process.Terminal is false; nil is /dev/null.
 	Stdio [3]*os.File
 	// Filter is the compiled seccomp program; nil is none. (An external runtime compiles Spec.Linux.Seccomp itself.)

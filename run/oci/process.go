@@ -38,20 +38,21 @@ const (
 type builder struct {
 	program  *fork.Program
 	root     fork.Arg
-	files    []*os.File // opened for the child, closed when it has been forked
-	keep     int        // descriptors from 3 up that stay open
-	listener *os.File   // nil unless the process is held
-	launch   int        // the first step of the start
+	files    []*os.File          // opened for the child, closed when it has been forked
+	trees    map[string]*os.File // Bundle.Trees
+	keep     int                 // descriptors from 3 up that stay open
+	listener *os.File            // nil unless the process is held
+	launch   int                 // the first step of the start
 	// slots, named for what they hold
-	rootSlot, context, at, parent, scratch, proc, devpts, ptmx, tty, empty, null fork.Slot
-	hasDevpts                                                                    bool
+	rootSlot, context, made, at, parent, scratch, proc, devpts, ptmx, tty, empty, null fork.Slot
+	hasDevpts                                                                          bool
 }
 
 func newBuilder() *builder {
 	p := &fork.Program{}
 	return &builder{
 		program:  p,
-		rootSlot: p.Slot(), context: p.Slot(), at: p.Slot(), parent: p.Slot(), scratch: p.Slot(),
+		rootSlot: p.Slot(), context: p.Slot(), made: p.Slot(), at: p.Slot(), parent: p.Slot(), scratch: p.Slot(),
 		proc: p.Slot(), devpts: p.Slot(), ptmx: p.Slot(), tty: p.Slot(), empty: p.Slot(), null: p.Slot(),
 	}
 }

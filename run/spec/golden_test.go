@@ -33,7 +33,7 @@ func TestGolden(t *testing.T) {
 		"joined": func(in *Input) {
 			in.Config.Network, in.Config.IPC = "container:x", "container:x"
 			in.Join = map[specs.LinuxNamespaceType]string{specs.NetworkNamespace: "/proc/7/ns/net", specs.IPCNamespace: "/proc/7/ns/ipc"}
-			in.ShmPath = "/proc/7/root/dev/shm"
+			in.Shm = true
 		},
 		"locked": func(in *Input) {
 			in.Config.ReadOnly, in.Config.CapDrop, in.Config.Security.NoNewPrivileges = true, []string{"ALL"}, true

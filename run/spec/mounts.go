@@ -79,8 +79,8 @@ func defaults(in Input) []specs.Mount {
 	switch {
 	case c.IPC == "host":
 		list = append(list, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"bind", "nosuid", "noexec", "nodev"}})
-	case in.ShmPath != "":
-		list = append(list, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: in.ShmPath, Options: []string{"bind", "nosuid", "noexec", "nodev"}})
+	case in.Shm:
+		list = append(list, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"bind", "nosuid", "noexec", "nodev"}})
 	case c.IPC != "none":
 		size := c.ShmSize
 		if size == 0 {

@@ -30,8 +30,8 @@ type Input struct {
 	Volumes map[string]string
 	// Namespaces to join instead of new ones, by kind: paths such as /proc/123/ns/net.
 	Join map[specs.LinuxNamespaceType]string
-	// ShmPath is another container's /dev/shm to share (--ipc container:).
-	ShmPath string
+	// Shm says that /dev/shm is another container's (--ipc container:); the runtime gets that by itself (oci.Bundle.Trees).
+	Shm bool
 	// Mapped says how many ids the user namespace maps; tty's group 5 and others may be missing.
 	Mapped uint32
 	// CgroupV2 says that /sys/fs/cgroup is the unified hierarchy, which can be mounted in a cgroup namespace.
