@@ -33,6 +33,10 @@ func heavyVerbs() []heavyVerb {
 		{"push", "Upload an image to a registry", "NAME[:TAG] [DESTINATION]", ""},
 		{"rmi", "Remove one or more images", "IMAGE [IMAGE...]", ""},
 		{"save", "Save one or more images to a tar archive (streamed to standard output by default)", "IMAGE [IMAGE...]", ""},
+		{
+			"search", "Search a registry for images", "TERM",
+			"Without an address before the term (localhost:5000/web) docker.io is asked; the catalogue of another registry tells names only.",
+		},
 		{"tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", ""},
 		{"system df", "Show how much space images, containers, volumes and builds take", "", "RECLAIMABLE is what the prune verbs would free: 'image prune -a', 'container prune', 'volume prune -a' and 'builder prune -a'."},
 		{"system prune", "Remove unused data", "", "Stopped containers, unused networks, images and builds' steps; what runs and what is named stays."},

@@ -37,7 +37,7 @@ func exportCommand(cmd *cli.Command) {
 			if name == "" {
 				return writeTar(c.Context, out, root.File, ".", true)
 			}
-			return atomically(name, func(f io.Writer) error { return writeTar(c.Context, f, root.File, ".", true) })
+			return atomically(name, 0o600, func(f io.Writer) error { return writeTar(c.Context, f, root.File, ".", true) })
 		})
 	}
 }

@@ -56,6 +56,8 @@ func engineCommands() []*cli.Command {
 			rmiCommand(cmd)
 		case "save":
 			saveCommand(cmd)
+		case "search":
+			searchCommand(cmd)
 		case "tag":
 			tagCommand(cmd)
 		case "system df":

@@ -58,7 +58,7 @@ func images(c *cli.Context) error {
 		if !keep(img, byID[img.ID]) {
 			continue
 		}
-		for _, r := range imageRows(img, byID[img.ID], f["reference"], now, c.Bool("no-trunc")) {
+		for _, r := range imageRows(img, byID[img.ID], f["reference"], now, c.Bool("no-trunc"), c.Bool("digests")) {
 			if c.Bool("quiet") && seen[r.ID] {
 				continue
 			}
@@ -107,8 +107,8 @@ type imageRow struct {
 // Label is one label's value.
 func (r imageRow) Label(name string) string { return r.labels[name] }
 
-// imageRows makes a line per name, or one for an image without names.
-func imageRows(img *image.Image, names, patterns []string, now time.Time, whole bool) (rows []imageRow) {
+// imageRows makes a line per name, or one for an image without names; with digests one for each digest that the name's repository has for the image.
+func imageRows(img *image.Image, names, patterns []string, now time.Time, whole, digests bool) (rows []imageRow) {
 	base := imageRow{
 		Containers: "N/A", CreatedAt: img.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),
 		CreatedSince: humanDuration(now.Sub(img.Created)) + " ago", Digest: "<none>", ID: shortID(img.ID),
@@ -121,24 +121,44 @@ func imageRows(img *image.Image, names, patterns []string, now time.Time, whole 
 	if whole {
 		base.ID = "sha256:" + img.ID
 	}
-	if img.Digest != "" {
-		base.Digest = img.Digest
-	}
 	for _, n := range names {
 		if !matchesReference(n, patterns) {
 			continue
 		}
 		r := base
 		r.Repository, r.Tag = splitFamiliar(n)
+		for i, d := range digestsOf(img, n) {
+			if i > 0 && digests {
+				rows = append(rows, r)
+			}
+			if i == 0 || digests {
+				r.Digest = d
+			}
+		}
 		rows = append(rows, r)
 	}
 	if len(names) == 0 {
 		for _, d := range img.RepoDigests[:min(1, len(img.RepoDigests))] {
 			base.Repository, _ = splitFamiliar(d)
+			_, base.Digest, _ = strings.Cut(d, "@")
 		}
 		rows = append(rows, base)
 	}
 	return rows
+}
+
+// digestsOf are the digests that a name's repository has for an image.
+func digestsOf(img *image.Image, name string) (digests []string) {
+	r, err := ref.Parse(name)
+	if err != nil {
+		return nil
+	}
+	for _, d := range img.RepoDigests {
+		if repository, sum, _ := strings.Cut(d, "@"); repository == r.Name() {
+			digests = append(digests, sum)
+		}
+	}
+	return digests
 }
 
 // splitFamiliar is a stored name as Docker shows it, in two columns.

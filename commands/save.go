@@ -38,13 +38,13 @@ func saveCommand(cmd *cli.Command) {
 			if path == "" {
 				return write(out)
 			}
-			return atomically(path, write)
+			return atomically(path, 0o600, write) // what is in an image may be nobody else's business
 		})
 	}
 }
 
 // atomically writes a file that is there whole or not at all. What is no regular file, such as /dev/null or a pipe, is written to directly.
-func atomically(path string, write func(io.Writer) error) (err error) {
+func atomically(path string, mode os.FileMode, write func(io.Writer) error) (err error) {
 	if st, statErr := os.Stat(path); statErr == nil && !st.Mode().IsRegular() {
 		if st.IsDir() {
 			return fmt.Errorf("cannot write %s: it is a directory", path)
@@ -67,7 +67,7 @@ func atomically(path string, write func(io.Writer) error) (err error) {
 	if err = write(f); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if err = errors.Join(f.Chmod(0o644), f.Close()); err != nil {
+	if err = errors.Join(f.Chmod(mode), f.Close()); err != nil {
 		return plainPath("write", path, err)
 	}
 	return os.Rename(f.Name(), path)
@@ -75,7 +75,7 @@ func atomically(path string, write func(io.Writer) error) (err error) {
 
 // writeFile is atomically for a few bytes.
 func writeFile(path string, data []byte) error {
-	return atomically(path, func(w io.Writer) error {
+	return atomically(path, 0o644, func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})

@@ -51,7 +51,7 @@ func (d usage) details(w io.Writer) error {
 func (d usage) imageCells(now time.Time) (rows [][]string) {
 	shared := sharedSizes(d.images)
 	for _, img := range d.images {
-		for _, r := range imageRows(img, d.names[img.ID], nil, now, false) {
+		for _, r := range imageRows(img, d.names[img.ID], nil, now, false, false) {
 			rows = append(rows, []string{
 				r.Repository, r.Tag, r.ID, r.CreatedSince, r.Size, humanSize(shared[img.ID]), humanSize(img.Size - shared[img.ID]),
 				strconv.Itoa(d.users[img.ID]),

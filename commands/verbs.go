@@ -102,7 +102,7 @@ func engineVerb(cmd *cli.Command) verb {
 		v.names = "build|image build|buildx build|builder build"
 	case cmd.Name == "builder du", cmd.Name == "builder prune":
 		v.names += "|" + strings.Replace(cmd.Name, "builder", "buildx", 1)
-	case cmd.Name == "login", cmd.Name == "logout", strings.Contains(cmd.Name, " "):
+	case cmd.Name == "login", cmd.Name == "logout", cmd.Name == "search", strings.Contains(cmd.Name, " "):
 	default:
 		v.names += "|image " + cmd.Name
 	}

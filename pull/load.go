@@ -26,7 +26,7 @@ type LoadOptions struct {
 	Progress func(Event)
 }
 
-// Load copies all images of an archive into the store: what docker save, podman save or skopeo write, plain or compressed. path "" reads in.
+// Load copies all images of an archive, or of a directory, into the store: what docker save, podman save or skopeo write, plain or compressed. path "" reads in.
 func Load(ctx context.Context, s *storage.Store, file string, in io.Reader, o LoadOptions) ([]Image, error) {
 	unlock, err := s.Writing()
 	if err != nil {
@@ -37,6 +37,9 @@ func Load(ctx context.Context, s *storage.Store, file string, in io.Reader, o Lo
 	if file == "" {
 		title = "standard input"
 	} else {
+		if st, err := os.Stat(file); err == nil && st.IsDir() {
+			return loadDirectory(ctx, s, file, o)
+		}
 		f, openErr := os.Open(file)
 		if openErr != nil {
 			return nil, explain(ctx, "load", file, "", openErr)
@@ -225,6 +228,23 @@ func loadOCI(ctx context.Context, s *storage.Store, f *os.File, only string, o L
 	if err = unpackLayout(ctx, f, dir); err != nil {
 		return nil, err
 	}
+	return loadLayout(ctx, s, dir, only, o)
+}
+
+// loadDirectory loads what skopeo and podman save write as directories: an OCI layout, with all of its images, or the library's own "dir" format.
+func loadDirectory(ctx context.Context, s *storage.Store, dir string, o LoadOptions) ([]Image, error) {
+	if _, err := os.Stat(filepath.Join(dir, "oci-layout")); err == nil {
+		done, err := loadLayout(ctx, s, dir, "", o)
+		return done, explain(ctx, "load", dir, "", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "version")); err == nil {
+		return pullDirectory(ctx, s, "dir", dir, Options{Platform: o.Platform, Progress: o.Progress})
+	}
+	return nil, &Error{What: "cannot load " + dir + ": it is a directory without an image", Err: ErrNotArchive, Help: "load reads archives, OCI layouts and what skopeo writes to dir:"}
+}
+
+// loadLayout loads the images of an OCI layout.
+func loadLayout(ctx context.Context, s *storage.Store, dir, only string, o LoadOptions) ([]Image, error) {
 	list, err := layout.List(dir)
 	if err != nil {
 		return nil, err

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker"
@@ -194,6 +196,7 @@ func pullOne(ctx context.Context, s *storage.Store, sys *types.SystemContext, so
 	if tell != nil {
 		tell(Event{Kind: Begin, Name: title})
 	}
+	known := registryDigest(ctx, sys, source)
 	var resolved types.ImageReference
 	err = storage.Again(func() error {
 		options := &copy.Options{SourceCtx: sys, DestinationCtx: sys, ReportResolvedReference: &resolved}
@@ -212,6 +215,11 @@ func pullOne(ctx context.Context, s *storage.Store, sys *types.SystemContext, so
 	if err != nil {
 		return Image{}, fmt.Errorf("cannot find the image just written: %w", err)
 	}
+	if d := <-known; named != nil && slices.Contains(stored.Digests, d) { // else the tag was moved meanwhile
+		if err := s.NameDigest(stored.ID, named.Name(), d.String()); err != nil {
+			return Image{}, err
+		}
+	}
 	if tell != nil {
 		tell(Event{Kind: End, Name: title, ID: stored.ID})
 	}
@@ -220,6 +228,24 @@ func pullOne(ctx context.Context, s *storage.Store, sys *types.SystemContext, so
 		img.Names = []string{named.String()}
 	}
 	return img, nil
+}
+
+// registryDigest asks, beside the copying, for the digest that the registry has for a name: of an image for several platforms that of the list. The copying does not tell. The channel gives ""
+// for what is in no registry; a registry that does not answer has that said by the copying itself.
+func registryDigest(ctx context.Context, sys *types.SystemContext, source types.ImageReference) <-chan digest.Digest {
+	known := make(chan digest.Digest, 1)
+	if source.Transport().Name() != docker.Transport.Name() {
+		close(known)
+		return known
+	}
+	go func() {
+		d, err := docker.GetDigest(ctx, sys, source)
+		if err != nil {
+			d = ""
+		}
+		known <- d
+	}()
+	return known
 }
 
 // present is an image that the store has already, over layers with other ids: older versions gave those of import and commit any. It gets the name.

@@ -3,6 +3,7 @@ package pull
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -16,6 +17,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/skiff-containers/skiff/storage"
+	"github.com/skiff-containers/skiff/storage/ref"
 )
 
 // PushOptions of Push.
@@ -75,10 +77,43 @@ func Push(ctx context.Context, s *storage.Store, name, target string, o PushOpti
 	if err != nil {
 		sum = digest.FromBytes(raw)
 	}
+	if named != nil {
+		if err := s.NameDigest(img.ID, named.Name(), sum.String()); err != nil {
+			return Pushed{}, err
+		}
+	}
 	if o.Progress != nil {
 		o.Progress(Event{Kind: End, Name: title, ID: img.ID})
 	}
 	return Pushed{Name: title, Digest: sum.String(), Size: int64(len(raw))}, nil
+}
+
+// Tags are the names that images of the store have in a repository, sorted.
+func Tags(s *storage.Store, repository string) ([]string, error) {
+	named, err := parseNamed(repository)
+	if err != nil {
+		return nil, err
+	}
+	if r, err := ref.Parse(repository); err == nil && (r.Digest != "" || strings.HasSuffix(repository, ":"+r.Tag)) {
+		return nil, &Error{What: "cannot push all tags of " + repository + ": the name has a tag or a digest itself", Help: "leave the tag out"}
+	}
+	all, err := s.Index.Names()
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, names := range all {
+		for _, name := range names {
+			if strings.HasPrefix(name, named.Name()+":") {
+				list = append(list, name)
+			}
+		}
+	}
+	if len(list) == 0 {
+		return nil, &Error{What: "no such image: " + repository, Err: storage.ErrNotFound, Help: "`skiff images` lists the local ones"}
+	}
+	slices.Sort(list)
+	return list, nil
 }
 
 // pushTarget reads where to push to; named is nil when that is no registry.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 
 	"github.com/skiff-containers/skiff/storage/image"
@@ -211,22 +210,26 @@ func tagged(names []string) []string {
 	return slices.Compact(tags)
 }
 
-// repoDigests are the image's repositories, each with each of its manifest digests.
+// repoDigests are the image's repositories, each with the digests that its registry knows the image by (NameDigest), or, where no registry has it, with
+// that of the manifest in the store. That one is of no use elsewhere: a registry's manifest names compressed layers.
 func repoDigests(img *storage.Image) []string {
-	var list []string
+	var list, local []string
+	known := map[string]bool{}
 	for _, name := range img.Names {
 		r, err := ref.Parse(name)
 		if err != nil {
 			continue
 		}
-		repository := r.Domain + "/" + r.Path + "@"
-		if r.Digest != "" {
-			list = append(list, repository+r.Digest)
+		if repository := r.Name(); r.Digest != "" {
+			known[repository] = true
+			list = append(list, repository+"@"+r.Digest)
+		} else {
+			local = append(local, repository)
 		}
-		for _, d := range append([]digest.Digest{img.Digest}, img.Digests...) {
-			if d != "" {
-				list = append(list, repository+d.String())
-			}
+	}
+	for _, repository := range local {
+		if !known[repository] && img.Digest != "" {
+			list = append(list, repository+"@"+img.Digest.String())
 		}
 	}
 	slices.Sort(list)

@@ -70,6 +70,18 @@ func (s *Store) AddNames(id string, names ...string) error {
 	return nil
 }
 
+// NameDigest remembers the digest that a repository's registry knows an image by, after it was pulled or pushed; the index is written by Close.
+func (s *Store) NameDigest(id, repository, digest string) error {
+	r, err := ref.Parse(repository)
+	if err != nil {
+		return err
+	}
+	if err := s.lib.AddNames(id, []string{r.Name() + "@" + digest}); err != nil {
+		return explain("name image", short(id), err)
+	}
+	return nil
+}
+
 // fullNames checks names that images are to have and writes them in full: docker.io/library/debian:latest.
 func fullNames(names []string) ([]string, error) {
 	var full []string

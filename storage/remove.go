@@ -26,8 +26,8 @@ type RemoveOptions struct {
 	Users func(imageID string) ([]User, error)
 }
 
-// Removed is one thing that Remove did: a name taken away, or an image or layer deleted. One field is set.
-type Removed struct{ Untagged, Deleted string }
+// Removed is one thing that Remove did: a name taken away from image ID, or an image (ID) or a layer deleted.
+type Removed struct{ Untagged, ID, Deleted string }
 
 // Remove takes a name from an image, and deletes the image when it was the last one, as `docker rmi` does. An image that a container uses
 // is never deleted; with Force it loses its names.
@@ -56,6 +56,11 @@ func (s *Store) Remove(name string, o RemoveOptions) (done []Removed, err error)
 	take := typed(name, names)
 	if len(take) > 0 && len(names) > len(take) {
 		return s.untag(img, take, names) // the image keeps another name
+	}
+	if len(names) > 0 {
+		if known, err := s.untagDigest(img, name); known || err != nil {
+			return []Removed{{Untagged: name, ID: img.ID}}, err // it keeps its tags
+		}
 	}
 	if err = conflict(name, img, names, users, len(take) > 0, o.Force); err != nil {
 		return nil, err
@@ -163,23 +168,47 @@ func (s *Store) untag(img *image.Image, take, names []string) (done []Removed, e
 	if len(take) == 0 {
 		return nil, nil
 	}
-	if err := s.lib.RemoveNames(img.ID, take); err != nil {
+	left := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(take, n) })
+	var digests []string // of repositories that have no other name of the image
+	for _, d := range img.RepoDigests {
+		repository, _, _ := strings.Cut(d, "@")
+		if slices.Contains(repositories(take), repository) && !slices.Contains(repositories(left), repository) {
+			digests = append(digests, d)
+		}
+	}
+	if err := s.lib.RemoveNames(img.ID, slices.Concat(take, digests)); err != nil {
 		return nil, explain("untag image", short(img.ID), err)
 	}
-	left := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(take, n) })
 	for _, n := range take {
 		if err := s.Index.Untag(n); err != nil {
 			return done, err
 		}
-		done = append(done, Removed{Untagged: familiar(n)})
+		done = append(done, Removed{Untagged: familiar(n), ID: img.ID})
 	}
-	for _, d := range img.RepoDigests {
-		repository, _, _ := strings.Cut(d, "@")
-		if slices.Contains(repositories(take), repository) && !slices.Contains(repositories(left), repository) {
-			done = append(done, Removed{Untagged: familiar(d)})
-		}
+	for _, d := range digests {
+		done = append(done, Removed{Untagged: familiar(d), ID: img.ID})
 	}
 	return done, nil
+}
+
+// untagDigest forgets that a registry has an image by the digest of name (NAME@DIGEST); false when that was not known, or is no such name.
+func (s *Store) untagDigest(img *image.Image, name string) (bool, error) {
+	r, err := ref.Parse(name)
+	if err != nil || r.Digest == "" {
+		return false, nil //nolint:nilerr // an id
+	}
+	stored, err := s.lib.Image(img.ID)
+	if err != nil {
+		return false, explain("find image", short(img.ID), err)
+	}
+	full := r.Name() + "@" + r.Digest
+	if !slices.Contains(stored.Names, full) {
+		return false, nil
+	}
+	if err := s.lib.RemoveNames(img.ID, []string{full}); err != nil {
+		return false, explain("untag image", short(img.ID), err)
+	}
+	return true, nil
 }
 
 // delete removes an image and the layers nobody else uses: from the index first, so that whatever stands there can be run.
@@ -191,7 +220,7 @@ func (s *Store) delete(img *image.Image) ([]Removed, error) {
 	if err != nil {
 		return nil, explain("delete image", short(img.ID), err)
 	}
-	done := []Removed{{Deleted: "sha256:" + img.ID}}
+	done := []Removed{{Deleted: "sha256:" + img.ID, ID: img.ID}}
 	for _, l := range layers {
 		done = append(done, Removed{Deleted: "sha256:" + l})
 	}
