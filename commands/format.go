@@ -121,6 +121,9 @@ func executeLines[T any](w io.Writer, t *template.Template, rows []T) error {
 	var buf bytes.Buffer
 	for _, r := range rows {
 		buf.Reset()
+		if reflect.ValueOf(r).Kind() == reflect.Struct { // its maps are users': labels, attributes. A name that is not there is <no value>, as with Docker
+			t.Option("missingkey=default")
+		}
 		if err := t.Execute(&buf, r); err != nil {
 			return formatError(err, r)
 		}

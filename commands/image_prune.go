@@ -70,6 +70,7 @@ func pruneImages(c *cli.Context, s *storage.Store, records *record.Store, f filt
 		errs = append(errs, removeErr)
 		freed += bytes
 		for _, d := range done {
+			emitRemoved(records, d)
 			if d.Untagged != "" {
 				fmt.Fprintf(c.App.Writer, "%suntagged: %s\n", title, d.Untagged)
 			} else {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"text/template"
 
 	"github.com/urfave/cli/v2"
 
@@ -137,12 +138,19 @@ func printInspected(c *cli.Context, found []any) error {
 	if err != nil {
 		return err
 	}
-	for i, object := range found {
-		if found[i], err = asTree(object); err != nil {
+	for _, object := range found {
+		tree, err := asTree(object)
+		if err != nil {
 			return err
 		}
+		if err = executeLines(c.App.Writer, t, []any{tree}); err != nil {
+			// What is missing may be a user's word, such as a label, and not a field: then it is <no value>. The struct knows which is which.
+			if executeLines(c.App.Writer, template.Must(t.Clone()), []any{object}) != nil {
+				return err
+			}
+		}
 	}
-	return executeLines(c.App.Writer, t, found)
+	return nil
 }
 
 // asTree turns a struct into what its JSON says, so that templates use the names that users read there. Whole

@@ -10,15 +10,15 @@ func renameCommand() *cli.Command {
 	return &cli.Command{
 		Usage: "Rename a container", ArgsUsage: "CONTAINER NEW_NAME",
 		Action: func(c *cli.Context) error {
-			records, err := recordsOf(c)
+			h, err := hostOf(c)
 			if err != nil {
 				return err
 			}
-			t, err := records.Find(c.Args().Get(0))
+			t, err := h.Records.Find(c.Args().Get(0))
 			if err != nil {
 				return err
 			}
-			return records.Rename(t.ID, strings.TrimPrefix(c.Args().Get(1), "/"))
+			return h.Rename(t, strings.TrimPrefix(c.Args().Get(1), "/"))
 		},
 	}
 }

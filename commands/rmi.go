@@ -26,8 +26,8 @@ func rmiCommand(cmd *cli.Command) {
 					Users: func(id string) ([]storage.User, error) { return imageUsers(records, id) },
 				})
 				for _, d := range done {
+					emitRemoved(records, d)
 					if d.Untagged != "" {
-						emitImage(records, "untag", d.Untagged, nil)
 						fmt.Fprintf(c.App.Writer, "Untagged: %s\n", d.Untagged)
 						continue
 					}
@@ -59,4 +59,14 @@ func imageUsers(records *record.Store, id string) ([]storage.User, error) {
 		users = append(users, storage.User{ID: r.ID, Running: running})
 	}
 	return users, nil
+}
+
+// emitRemoved appends the event of what was done to an image; layers have none.
+func emitRemoved(records *record.Store, d storage.Removed) {
+	switch {
+	case d.Untagged != "":
+		emitImage(records, "untag", d.ID, []string{d.Untagged})
+	case d.ID != "":
+		emitImage(records, "delete", d.ID, nil)
+	}
 }

@@ -43,7 +43,11 @@ func restartCommand() *cli.Command {
 					return err
 				}
 				t.State = record.Exited
-				return startDetached(c.Context, h, t)
+				if err := startDetached(c.Context, h, t); err != nil {
+					return err
+				}
+				_ = h.Records.Emit(h.Records.ContainerEvent(t.Container, "restart", nil)) // it runs whether or not that can be told
+				return nil
 			})
 		},
 	}

@@ -253,9 +253,5 @@ func (h *Host) removeAnonymous(r *record.Container) error {
 
 // emit records an event of a container. One that cannot be written stops nothing.
 func (h *Host) emit(r *record.Container, action string, attributes map[string]string) {
-	all := map[string]string{"image": r.ImageName, "name": r.Name}
-	for k, v := range attributes {
-		all[k] = v
-	}
-	_ = h.Records.Emit(record.Event{Type: "container", Action: action, ID: r.ID, Attributes: all})
+	_ = h.Records.Emit(h.Records.ContainerEvent(r, action, attributes))
 }

@@ -408,11 +408,7 @@ func (m *monitor) free(exit *record.Exit) error {
 
 // emit records an event. An event that cannot be written does not stop a container.
 func (m *monitor) emit(action string, attributes map[string]string) {
-	all := map[string]string{"image": m.record.ImageName, "name": m.record.Name}
-	for k, v := range attributes {
-		all[k] = v
-	}
-	_ = m.store.Emit(record.Event{Type: "container", Action: action, ID: m.record.ID, Attributes: all})
+	_ = m.store.Emit(m.store.ContainerEvent(m.record, action, attributes))
 }
 
 func codeOf(err error) int {
