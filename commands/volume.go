@@ -34,9 +34,6 @@ func volumeCreate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(options) > 0 {
-		return errors.New("cannot create a volume with --opt: the local driver takes no options, as its mounts would need a privileged user")
-	}
 	name := first(c.Args().First(), c.String("name"))
 	anonymous := name == ""
 	if anonymous {
@@ -46,7 +43,7 @@ func volumeCreate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	v, created, err := h.Volumes.Create(volume.Volume{Name: name, Driver: "local", Labels: parseLabels(listOf(c, "label")), Anonymous: anonymous})
+	v, created, err := h.Volumes.Create(volume.Volume{Name: name, Driver: "local", Labels: parseLabels(listOf(c, "label")), Options: options, Anonymous: anonymous})
 	if err != nil {
 		return err
 	}

@@ -175,9 +175,15 @@ func (h *Host) resolveShare(value *string) error {
 // inheritVolumes adds the mounts of --volumes-from containers.
 func (h *Host) inheritVolumes(c *config.Config) error {
 	for _, from := range c.VolumesFrom {
-		name, mode := from, ""
-		if i := len(from) - 3; i > 0 && (from[i:] == ":ro" || from[i:] == ":rw") {
+		name, mode, readOnly := from, "", false
+		if i := strings.LastIndexByte(from, ':'); i >= 0 {
 			name, mode = from[:i], from[i+1:]
+		}
+		for _, word := range strings.Split(mode, ",") {
+			if !slices.Contains([]string{"", "ro", "rw", "z", "Z", "nocopy"}, word) {
+				return fmt.Errorf("invalid --volumes-from %q: unknown mode %q: it is ro or rw", from, word)
+			}
+			readOnly = readOnly || word == "ro"
 		}
 		other, err := h.Records.Find(name)
 		if err != nil {
@@ -192,7 +198,7 @@ func (h *Host) inheritVolumes(c *config.Config) error {
 					m.Source = use.Name
 				}
 			}
-			m.ReadOnly = m.ReadOnly || mode == "ro"
+			m.ReadOnly = m.ReadOnly || readOnly
 			c.Mounts = append(c.Mounts, m)
 		}
 	}

@@ -130,7 +130,7 @@ func (r *Root) volumes(c *record.Container) error {
 		if err != nil {
 			return err
 		}
-		used[filepath.Clean(use.Target)] = v.Mountpoint
+		used[filepath.Clean(use.Target)] = v.Source()
 	}
 	mounts := c.Config.Mounts
 	for target := range used { // anonymous ones of the image

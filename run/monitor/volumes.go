@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -28,12 +29,15 @@ func (m *monitor) volumes(root *os.File) (map[string]string, error) {
 			return nil, err
 		}
 		mount := m.mountAt(use)
-		if !mount.NoCopy && mount.Subpath == "" {
+		if !mount.NoCopy && mount.Subpath == "" && !v.Bound() {
 			if err := fill(set, v, root, use.Target); err != nil {
 				return nil, fmt.Errorf("cannot fill volume %s from the image: %w", use.Name, err)
 			}
 		}
-		dir := v.Mountpoint
+		dir := v.Source()
+		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+			return nil, fmt.Errorf("cannot use volume %s: its directory %s: %w", use.Name, dir, cmp.Or(errors.Unwrap(err), error(unix.ENOTDIR)))
+		}
 		if mount.Subpath != "" {
 			data, err := os.Open(dir)
 			if err != nil {

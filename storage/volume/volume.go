@@ -77,7 +77,9 @@ func (s *Set) Create(v Volume) (vol *Volume, created bool, err error) {
 		return nil, false, fmt.Errorf("cannot create volume %s: no volume driver %q; there is local", v.Name, v.Driver)
 	}
 	if len(v.Options) > 0 {
-		return nil, false, fmt.Errorf("cannot create volume %s: the local driver takes no options here (mounting %v needs root)", v.Name, v.Options)
+		if err := checkOptions(v.Options); err != nil {
+			return nil, false, fmt.Errorf("cannot create volume %s: %w", v.Name, err)
+		}
 	}
 	if old, err := s.Find(v.Name); err == nil {
 		return old, false, nil
@@ -100,7 +102,8 @@ func (s *Set) Create(v Volume) (vol *Volume, created bool, err error) {
 	}
 	data, err := plain.Marshal(v)
 	if err == nil {
-		err = errors.Join(os.Mkdir(filepath.Join(temp, dataDir), 0o755), os.WriteFile(filepath.Join(temp, freshFile), nil, 0o600), //nolint:forbidigo // empty, in a directory that is not there yet
+		// Whatever the umask here: the users inside are not those that it is about.
+		err = errors.Join(os.Mkdir(filepath.Join(temp, dataDir), 0o755), os.Chmod(filepath.Join(temp, dataDir), 0o755), os.WriteFile(filepath.Join(temp, freshFile), nil, 0o600), //nolint:forbidigo // empty, in a directory that is not there yet
 			disk.WriteFile(filepath.Join(temp, metaFile), data, 0o600, disk.Durable))
 	}
 	if err == nil {

@@ -87,6 +87,9 @@ func TestRefused(t *testing.T) {
 	s := Open(t.TempDir())
 	for name, v := range map[string]Volume{
 		"name": {Name: "a/b"}, "driver": {Name: "a", Driver: "nfs"}, "options": {Name: "a", Options: map[string]string{"type": "nfs"}},
+		"no device": {Name: "a", Options: map[string]string{"type": "none", "o": "bind"}}, "relative device": {Name: "a", Options: map[string]string{"o": "bind", "device": "x"}},
+		"not a bind": {Name: "a", Options: map[string]string{"type": "none", "device": "/x"}}, "read-only": {Name: "a", Options: map[string]string{"o": "bind,ro", "device": "/x"}},
+		"tmpfs": {Name: "a", Options: map[string]string{"type": "tmpfs", "device": "tmpfs"}}, "unknown": {Name: "a", Options: map[string]string{"size": "1"}},
 	} {
 		if _, _, err := s.Create(v); err == nil {
 			t.Errorf("%s: accepted", name)
