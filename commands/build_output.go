@@ -19,6 +19,7 @@ import (
 	"github.com/skiff-containers/skiff/storage"
 	"github.com/skiff-containers/skiff/storage/disk"
 	"github.com/skiff-containers/skiff/storage/record"
+	"github.com/skiff-containers/skiff/storage/ref"
 )
 
 // destination is one --output.
@@ -84,6 +85,13 @@ func destinations(c *cli.Context) ([]destination, error) {
 			}
 		}
 		d.names = append(d.names, listOf(c, "tag")...)
+		for _, name := range d.names { // before anything is built
+			if r, err := ref.Parse(name); err != nil {
+				return nil, misused{fmt.Errorf("cannot use --tag: %w", err)}
+			} else if r.Digest != "" {
+				return nil, misused{fmt.Errorf("cannot use --tag %s: a name cannot have a digest, which follows from the image", name)}
+			}
+		}
 		if d.push && len(d.names) == 0 {
 			return nil, &usageError{text: "cannot push what has no name: give it one with --tag", verb: "build", code: exitOurs}
 		}

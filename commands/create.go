@@ -43,6 +43,9 @@ type maker func(ctx context.Context, cfg config.Config, name string) (*record.Co
 
 // createContainer gets the image as --pull says, records the container and writes --cidfile.
 func createContainer(c *cli.Context, h *run.Host, cfg config.Config, put maker) (*record.Container, error) {
+	if strings.HasPrefix(cfg.Network, "container:") && (len(cfg.Ports) > 0 || cfg.PublishAll) {
+		return nil, fmt.Errorf("cannot publish ports with --network %s: the network is that container's; publish them there", cfg.Network)
+	}
 	if helper, _ := cfg.UserMode(); (len(cfg.Ports) > 0 || cfg.PublishAll) && !cfg.Bridged() && helper == "" {
 		fmt.Fprintf(c.App.ErrWriter, "skiff: published ports are discarded with --network %s\n", cfg.Network)
 	}

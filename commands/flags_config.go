@@ -312,6 +312,8 @@ func (r *reader) rest(cfg *config.Config) {
 	if len(options) > 0 {
 		cfg.LogOptions = options
 	}
+	r.one("hostname", config.CheckHostname)
+	r.one("domainname", config.CheckHostname)
 	if w := cfg.Workdir; w != "" && !strings.HasPrefix(w, "/") {
 		r.fail("workdir", fmt.Errorf("the working directory %q is not an absolute path", w))
 	}

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,9 @@ func (e *ErrFailed) HintText() string { return e.Hint }
 
 // ExitCode is the code that the command should have.
 func (e *ErrFailed) ExitCode() int { return e.Code }
+
+// failedCode is the exit code of a command whose process succeeded while some of its output was lost.
+const failedCode = 125
 
 // errGone says that a monitor ended as it was asked.
 var errGone = errors.New("the container's monitor ended before it answered")
@@ -113,6 +117,9 @@ func (s *Session) Wait() (int, error) {
 				return
 			case r.Kind == stage.Exit:
 				s.code = r.Code
+				if r.Error != "" { // some of the output was lost
+					s.err = &ErrFailed{Text: r.Error, Code: cmp.Or(r.Code, failedCode)}
+				}
 				return
 			}
 		}

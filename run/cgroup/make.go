@@ -48,7 +48,34 @@ func (h *Host) makeV1(g *Group, name, parent string, list []setting) error {
 			}
 		}
 	}
+	if parent != "" && len(list) == 0 {
+		return h.placeV1(g, name, parent)
+	}
 	h.makeHybrid(g, name)
+	return nil
+}
+
+// placeV1 makes a group without limits below parent in each hierarchy where that is the user's; there must be one.
+func (h *Host) placeV1(g *Group, name, parent string) error {
+	mounts, err := os.ReadDir(h.Root)
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		base := filepath.Join(h.Root, m.Name(), parent)
+		if m.Name() == "cpuset" || m.Name() == "freezer" || m.Type()&os.ModeSymlink != 0 || unix.Access(base, unix.W_OK) != nil {
+			continue // a new group of cpuset takes no process, and what the freezer of v1 holds cannot be killed
+		}
+		dir := filepath.Join(base, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return &LimitError{"--cgroup-parent", fmt.Errorf("cannot make a control group: %w", err)}
+		}
+		g.all[m.Name()] = dir
+		g.Dirs = append(g.Dirs, dir)
+	}
+	if len(g.all) == 0 {
+		return &LimitError{"--cgroup-parent", fmt.Errorf("the group %s is %w", parent, ErrNotDelegated)}
+	}
 	return nil
 }
 

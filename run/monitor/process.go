@@ -177,6 +177,7 @@ type sink struct {
 	ready  chan bool
 	gone   chan struct{}
 	once   sync.Once
+	failed atomic.Pointer[error] // why output could not be written, when that was not because the reader had gone
 }
 
 // attach adds a sink for an output. The descriptor is the client's own and may block for ever, so a goroutine of its own writes to it.
@@ -189,6 +190,9 @@ func (p *process) attach(f *os.File, stderr bool) *sink {
 				_, err := s.file.Write(b)
 				s.ready <- err == nil
 				if err != nil {
+					if !errors.Is(err, unix.EPIPE) {
+						s.failed.Store(&err)
+					}
 					s.drop()
 				}
 			case <-s.gone:
@@ -216,6 +220,23 @@ func (s *sink) write(b []byte) bool {
 	case <-s.gone:
 		return false
 	}
+}
+
+// lost says which output the client did not get all of, and why; "" when there is none.
+func (s *sink) lost() string {
+	failed := s.failed.Load()
+	if failed == nil {
+		return ""
+	}
+	name, err := "output", *failed
+	if s.stderr {
+		name = "error"
+	}
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		err = errno
+	}
+	return fmt.Sprintf("cannot write standard %s: %v", name, err)
 }
 
 func (s *sink) drop() { s.once.Do(func() { close(s.gone) }) }

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -232,7 +233,11 @@ func (c *conversation) reply(r stage.Reply) {
 // exited answers the end of the process, once.
 func (c *conversation) exited(code int) {
 	c.answer.Do(func() {
-		c.reply(stage.Reply{Kind: stage.Exit, Code: code})
+		r := stage.Reply{Kind: stage.Exit, Code: code}
+		for _, s := range c.sinks {
+			r.Error = cmp.Or(r.Error, s.lost())
+		}
+		c.reply(r)
 		c.conn.Close()
 	})
 }
