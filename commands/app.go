@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/skiff-containers/skiff/run"
+	"github.com/skiff-containers/skiff/run/userns"
 	"github.com/skiff-containers/skiff/storage/record"
 )
 
@@ -34,6 +35,11 @@ type Streams struct{ In, Out, Err *os.File }
 
 // Main runs one command line and returns the exit code.
 func Main(ctx context.Context, life Life, args []string, s Streams) int {
+	if life == Front && os.Getenv("HOME") == "" && os.Getenv("XDG_DATA_HOME") == "" {
+		if home := userns.Home(); home != "" {
+			os.Setenv("HOME", home) //nolint:errcheck // the name is right; our other lives, which are other users to themselves, get it from us
+		}
+	}
 	p := &program{life: life, argv: args, streams: s}
 	verb, err := p.run(ctx, args)
 	return report(s.Err, verb, err)
@@ -130,7 +136,11 @@ func (p *program) dispatch(ctx context.Context, v verb, cmd *cli.Command, words 
 		printHelp(p.streams.Out, v, cmd)
 		return nil
 	case err != nil:
-		return &usageError{text: err.Error(), verb: v.name(), usage: usageLine(v, cmd), code: exitOurs}
+		text := err.Error()
+		if why := refusedFlag(v.name(), err); why != "" {
+			text = fmt.Sprintf("cannot use %s: %s", strings.TrimPrefix(text, "unknown flag: "), why)
+		}
+		return &usageError{text: text, verb: v.name(), usage: usageLine(v, cmd), code: exitOurs}
 	}
 	if text := v.count(len(operands)); text != "" {
 		return &usageError{text: text, verb: v.name(), usage: usageLine(v, cmd), code: codeOf(v.name(), nil)}

@@ -93,9 +93,10 @@ func Subordinate() (uids, gids []Extent, err error) {
 			if who == "" {
 				who = id
 			}
+			free := firstFree("/etc/subuid", "/etc/subgid")
 			return nil, &Forbidden{
 				Reason: fmt.Sprintf("user %s has no subordinate ids in %s", who, file),
-				Hint:   fmt.Sprintf("give it some: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s`", who),
+				Hint:   fmt.Sprintf("give it some: `sudo usermod --add-subuids %[1]d-%[2]d --add-subgids %[1]d-%[2]d %[3]s`", free, free+65535, who),
 			}
 		}
 		return found, nil
@@ -107,6 +108,29 @@ func Subordinate() (uids, gids []Extent, err error) {
 		return nil, nil, err
 	}
 	return uids, gids, nil
+}
+
+// firstFree is the first id, from 100000 up, that is behind everybody's in the files: what two users share, neither has for himself.
+func firstFree(files ...string) uint64 {
+	free := uint64(100000)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			f := strings.Split(strings.TrimSpace(line), ":")
+			if len(f) != 3 {
+				continue
+			}
+			first, err1 := strconv.ParseUint(f[1], 10, 32)
+			count, err2 := strconv.ParseUint(f[2], 10, 32)
+			if err1 == nil && err2 == nil {
+				free = max(free, first+count)
+			}
+		}
+	}
+	return free
 }
 
 // parseSubordinate reads lines of NAME:FIRST:COUNT (subuid(5)) that belong to the user by name or by number.
@@ -149,13 +173,8 @@ func appendExtent(found []Extent, first, count string) []Extent {
 
 // userName is the calling user's login name, "" when nobody knows it. /etc/passwd first: it is what is there on nearly every machine; id(1) asks NSS.
 func userName() string {
-	id := strconv.Itoa(os.Getuid())
-	if data, err := os.ReadFile("/etc/passwd"); err == nil {
-		for line := range strings.Lines(string(data)) {
-			if f := strings.SplitN(line, ":", 4); len(f) == 4 && f[2] == id {
-				return f[0]
-			}
-		}
+	if f := account(); f != nil {
+		return f[0]
 	}
 	if path, err := exec.LookPath("id"); err == nil {
 		if out, err := exec.Command(path, "-un").Output(); err == nil { //nolint:noctx // ends by itself
@@ -163,4 +182,27 @@ func userName() string {
 		}
 	}
 	return ""
+}
+
+// Home is the home directory that /etc/passwd gives the calling user, for where the environment has none (cron, service managers); "" when it has no line for it.
+func Home() string {
+	if f := account(); f != nil {
+		return f[5]
+	}
+	return ""
+}
+
+// account is the calling user's line of /etc/passwd, seven fields; nil when there is none.
+func account() []string {
+	id := strconv.Itoa(os.Getuid())
+	data, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Split(strings.TrimSpace(line), ":"); len(f) == 7 && f[2] == id {
+			return f
+		}
+	}
+	return nil
 }

@@ -1,7 +1,11 @@
 package userns
 
 import (
+	"os"
+	"os/user"
+	"path/filepath"
 	"reflect"
+	"strconv"
 	"testing"
 )
 
@@ -26,5 +30,37 @@ func TestIdentity(t *testing.T) {
 	}
 	if _, err := identity([]byte("0 1\n")); err == nil {
 		t.Error("a damaged map was accepted")
+	}
+}
+
+func TestFirstFree(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	uids := write("subuid", "a:100000:65536\nb:165536:65536\nnonsense\nc:x:y\n")
+	gids := write("subgid", "a:100000:65536\nb:300000:10\n")
+	for _, test := range []struct {
+		files []string
+		want  uint64
+	}{{nil, 100000}, {[]string{filepath.Join(dir, "none")}, 100000}, {[]string{uids}, 231072}, {[]string{uids, gids}, 300010}} {
+		if got := firstFree(test.files...); got != test.want {
+			t.Errorf("firstFree(%v) = %d, want %d", test.files, got, test.want)
+		}
+	}
+}
+
+func TestHome(t *testing.T) {
+	t.Setenv("HOME", "/elsewhere")
+	me, err := user.LookupId(strconv.Itoa(os.Getuid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Home(); got != me.HomeDir {
+		t.Errorf("Home() = %q, want %q", got, me.HomeDir)
 	}
 }
