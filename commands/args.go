@@ -49,7 +49,7 @@ func longFlag(out []string, w string, rest []string, flags []cli.Flag) ([]string
 	case f == nil && name == "help":
 		return out, rest, errHelp
 	case f == nil:
-		return out, rest, fmt.Errorf("unknown flag: --%s", name)
+		return out, rest, unknownFlag(name)
 	case given:
 	case !takesValue(f):
 		value = "true"

@@ -82,6 +82,9 @@ func candidates(c *cli.Context, words []string, typed string) []string {
 	} else if i := slices.IndexFunc(engineCommands(), func(e *cli.Command) bool { return e.Name == v.name() }); i >= 0 {
 		cmd = engineCommands()[i]
 	}
+	if o := awaiting(rest, cmd.Flags, v.stops); o != nil {
+		return values(c, o.name)
+	}
 	if strings.HasPrefix(typed, "-") {
 		return flagNames(cmd.Flags)
 	}
@@ -90,6 +93,65 @@ func candidates(c *cli.Context, words []string, typed string) []string {
 		return nil
 	}
 	return objects(c, v.name())
+}
+
+// awaiting is the flag at the end of words whose value comes next; nil when there is none.
+func awaiting(words []string, flags []cli.Flag, stops bool) *option {
+	if len(words) == 0 {
+		return nil
+	}
+	before, last := words[:len(words)-1], words[len(words)-1]
+	if _, operands, err := normalise(before, flags, !stops); err != nil || stops && len(operands) > 0 || slices.Contains(before, "--") {
+		return nil // it is somebody else's word, or itself a value
+	}
+	name, long := strings.CutPrefix(last, "--")
+	if !long {
+		if len(last) < 2 || last[0] != '-' {
+			return nil
+		}
+		name = last[len(last)-1:] // of a bundle the last letter has the value
+	}
+	o, ok := findFlag(flags, name).(option)
+	if !ok || !o.TakesValue() {
+		return nil
+	}
+	return &o
+}
+
+// values are the words that a flag's value may be; none where there is no list of them, which leaves the shell to its files.
+func values(c *cli.Context, flag string) (names []string) {
+	switch flag {
+	case "network", "net":
+		return append(networkList(c), "none", "host")
+	case "volumes-from", "link":
+		return objects(c, "start")
+	case "pull":
+		return []string{"always", "missing", "never"}
+	case "restart":
+		return []string{"no", "always", "on-failure", "unless-stopped"}
+	case "log-driver":
+		return []string{"local", "json-file", "none"}
+	case "progress":
+		return []string{"auto", "plain", "tty", "quiet", "rawjson", "none"}
+	case "type":
+		return []string{"container", "image", "network", "volume"}
+	}
+	return nil
+}
+
+// networkList lists the networks that containers can be connected to.
+func networkList(c *cli.Context) (names []string) {
+	networks, _, err := networksOf(c)
+	if err != nil {
+		return nil
+	}
+	list, _ := networks.List() // what can be read of them
+	for _, n := range list {
+		if !slices.Contains([]string{"host", "none"}, n.Name) {
+			names = append(names, n.Name)
+		}
+	}
+	return names
 }
 
 // verbNames lists the words that may follow a group, or begin a command line.
@@ -139,6 +201,8 @@ func objects(c *cli.Context, verb string) (names []string) {
 		for _, v := range list {
 			names = append(names, v.Name)
 		}
+	case strings.HasPrefix(verb, "network ") && second != "create":
+		return networkList(c)
 	case slices.Contains([]string{"run", "create", "history", "images", "pull", "push", "rmi", "save", "tag", "image inspect"}, verb):
 		byID, _ := h.Images.Names()
 		for _, n := range byID {

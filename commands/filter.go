@@ -2,6 +2,7 @@ package commands
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -30,6 +31,17 @@ func parseFilters(words []string, known ...string) (filters, error) {
 func (f filters) match(key string, is func(value string) bool) bool {
 	values, ok := f[key]
 	return !ok || slices.ContainsFunc(values, is)
+}
+
+// pattern is match for names and ids: a value may be a regular expression, such as ^web$, and matches anywhere in one of the texts.
+func (f filters) pattern(key string, texts ...string) bool {
+	return f.match(key, func(value string) bool {
+		if slices.Contains(texts, value) {
+			return true
+		}
+		expression, err := regexp.Compile(value)
+		return err == nil && slices.ContainsFunc(texts, expression.MatchString)
+	})
 }
 
 // labels says whether all label filters, name or name=value, hold.

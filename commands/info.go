@@ -93,8 +93,9 @@ func layerKind(data string) (string, [][2]string) {
 	if err != nil {
 		return "not chosen yet", nil
 	}
-	kind, why, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
-	return kind, [][2]string{{"Reason", strings.ReplaceAll(why, "\n", " ")}}
+	kind, rest, _ := strings.Cut(string(text), "\n")
+	why, _, _ := strings.Cut(rest, "\n") // the boot that it was chosen in follows
+	return kind, [][2]string{{"Reason", why}}
 }
 
 // machineInfo is what does not depend on skiff's state.

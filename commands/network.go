@@ -177,14 +177,20 @@ func networkPrune(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	f, err := parseFilters(listOf(c, "filter"), "label", "label!")
+	f, err := parseFilters(listOf(c, "filter"), "label", "label!", "until")
 	if err != nil {
 		return err
+	}
+	until := time.Now()
+	for _, v := range f["until"] {
+		if until, err = parseWhen("filter until", v, until); err != nil {
+			return err
+		}
 	}
 	if err := confirm(c, "This will remove all custom networks not used by at least one container."); err != nil {
 		return err
 	}
-	return pruneNetworks(c, networks, records, f, time.Now())
+	return pruneNetworks(c, networks, records, f, until)
 }
 
 // pruneNetworks removes the unused networks that the filters take and that are older than until, and says so.

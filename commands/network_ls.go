@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -67,8 +66,8 @@ func networkLs(c *cli.Context) error {
 	for _, n := range list {
 		own := n.User()
 		if !f.match("driver", func(v string) bool { return n.Driver == v }) ||
-			!f.match("id", func(v string) bool { return strings.HasPrefix(n.ID, v) }) ||
-			!f.match("name", func(v string) bool { return strings.Contains(n.Name, v) }) ||
+			!f.pattern("id", n.ID) ||
+			!f.pattern("name", n.Name) ||
 			!f.match("scope", func(v string) bool { return v == "local" }) ||
 			!f.match("type", func(v string) bool { return v == "custom" && own || v == "builtin" && !own }) ||
 			!f.labels(n.Labels) || len(f["dangling"]) > 0 && (!own || dangling == used[n.Name]) {

@@ -39,6 +39,11 @@ func containerFilter(h *run.Host, list []run.Container, f filters, all bool) (fu
 			return nil, fmt.Errorf("invalid filter 'status=%s': a status is created, running, paused, restarting, removing, exited or dead", s)
 		}
 	}
+	for _, v := range f["health"] {
+		if !slices.Contains([]string{record.HealthUnchecked, record.HealthStarting, record.HealthGood, record.HealthBad}, v) {
+			return nil, fmt.Errorf("invalid filter 'health=%s': it is starting, healthy, unhealthy or none", v)
+		}
+	}
 	for _, e := range f["exited"] {
 		if _, err := strconv.Atoi(e); err != nil {
 			return nil, fmt.Errorf("invalid filter 'exited=%s': it is an exit code", e)
@@ -54,8 +59,8 @@ func containerFilter(h *run.Host, list []run.Container, f filters, all bool) (fu
 		i := at[t.ID]
 		return (all || t.Live()) &&
 			(before < 0 || i > before) && (since < 0 || i < since) &&
-			f.match("id", func(v string) bool { return strings.HasPrefix(t.ID, v) }) &&
-			f.match("name", func(v string) bool { return strings.Contains(t.Name, strings.TrimPrefix(v, "/")) }) &&
+			f.pattern("id", t.ID) &&
+			f.pattern("name", t.Name, "/"+t.Name) && // Docker's names begin with a slash
 			f.labels(t.Config.Labels) &&
 			f.match("status", func(v string) bool { return v == stateText(t.Status) }) &&
 			f.match("exited", func(v string) bool { return exitedWith(t.Status, v) }) &&

@@ -167,6 +167,9 @@ func (p *program) noVerb(verbs []verb, words []string) error {
 	if words[0] == "help" {
 		return p.runAgain(append(words[1:], "--help"))
 	}
+	if why := refusedVerb(words); why != "" {
+		return fmt.Errorf("cannot run skiff %s: %s", strings.Join(words[:min(len(words), 2)], " "), why)
+	}
 	typed, prefix := words[0], ""
 	for _, g := range groups() {
 		if words[0] != g.name {

@@ -59,7 +59,7 @@ func volumeLs(c *cli.Context) error {
 	var rows []volumeRow
 	for _, v := range list {
 		if !f.match("driver", func(s string) bool { return v.Driver == s }) ||
-			!f.match("name", func(s string) bool { return strings.Contains(v.Name, s) }) ||
+			!f.pattern("name", v.Name) ||
 			!f.labels(v.Labels) || len(f["dangling"]) > 0 && dangling != (len(users[v.Name]) == 0) {
 			continue
 		}
