@@ -19,6 +19,7 @@ type driver struct {
 	setUp   string // shell commands before
 	end     string // and after
 	program string // that must be installed
+	uplink  string // SKIFF_UPLINK
 	// promises are conditions of the script: own-address (another than lo's), gateway (a default route), names (the host's resolver answers), world (servers on the
 	// host's addresses are reached), ports (-p), hosts (everything is the host's), shared (everything is another container's), needs-switch, helper (a program of
 	// the monitor's), router (the address for the host's loopback is the router's when it was not asked for, which is left alone).
@@ -32,6 +33,7 @@ func drivers() []driver {
 	const gateway = "--add-host=host:host-gateway"
 	return []driver{
 		{name: "bridge", network: "bridge", promises: served, flag: gateway, address: "198.18.255.1"},
+		{name: "stack", network: "bridge", uplink: "stack", promises: served, flag: gateway, address: "198.18.255.1"},
 		{
 			name: "user", network: "mine", promises: served, flag: gateway, address: "198.18.255.1",
 			setUp: "skiff network create --ipv6 mine", end: "skiff network rm mine",
@@ -75,6 +77,7 @@ func runDrivers(t *testing.T, shape, bin string) {
 
 // tell gives the script its words.
 func (d driver) tell(env *testscript.Env) error {
+	env.Setenv("SKIFF_UPLINK", d.uplink)
 	publisher, port := "c", "80"
 	if d.has("shared") {
 		publisher = "other"

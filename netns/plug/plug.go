@@ -191,13 +191,19 @@ const Ready = "ready"
 // environment is the switch's: a monitor's has settings that are for monitors.
 func environment() []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "TMPDIR", GraceVariable} {
+	for _, name := range []string{"PATH", "HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "TMPDIR", GraceVariable, UplinkVariable} {
 		if v, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+v)
 		}
 	}
 	return env
 }
+
+// UplinkVariable chooses the way out of the switch's networks: UplinkStack is the TCP/IP stack in user mode, anything else the kernel's own where it can be had.
+const (
+	UplinkVariable = "SKIFF_UPLINK"
+	UplinkStack    = "stack"
+)
 
 // GraceVariable names how long a switch outlives its last container, as a Go duration.
 const GraceVariable = "SKIFF_SWITCH_GRACE"

@@ -15,7 +15,7 @@ import (
 
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/plug"
-	"github.com/skiff-containers/skiff/netns/switch/uplink"
+	"github.com/skiff-containers/skiff/netns/switch/relay"
 )
 
 // Names of bridges say what may pass them: the rules go by prefix. A name of an interface has 15 bytes.
@@ -78,7 +78,7 @@ func (h *hub) makeBridge(n netns.Network) (*bridge, error) {
 		b.name = internalPrefix + n.ID[:11]
 	}
 	if b.mtu == 0 {
-		b.mtu = uplink.MTU
+		b.mtu = relay.MTU
 	}
 	link := h.space.link
 	attrs := netlink.NewLinkAttrs()
@@ -155,7 +155,42 @@ func (h *hub) plugIn(b *bridge, p plug.Place, container *os.File) (*cable, error
 	if err := dress(&b.network, p, inside); err != nil {
 		return nil, errors.Join(err, h.space.link.LinkDel(l))
 	}
+	h.settle(c.index, b.index)
+	introduce(h.space.link, b, p.Endpoint, inside)
+	awaitAddress(inside, p.Endpoint.IPv6)
+	for _, s := range b.network.Subnets {
+		awaitAddress(h.space.link, s.Gateway)
+	}
 	return c, nil
+}
+
+// introduce lets the bridge and a container know each other's hardware addresses, as if they had asked just now: questions of IPv6 are not heard by an interface that is up for less than a second or so.
+// It is a courtesy: who does not know asks.
+func introduce(link *netlink.Handle, b *bridge, e netns.Endpoint, inside *netlink.Handle) {
+	own, err := net.ParseMAC(e.MAC)
+	if err != nil {
+		return
+	}
+	peer, err := inside.LinkByName(e.Iface)
+	if err != nil {
+		return
+	}
+	for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
+		s, ok := b.network.SubnetOf(a)
+		if !a.IsValid() || !ok {
+			continue
+		}
+		_ = link.NeighSet(&netlink.Neigh{LinkIndex: b.index, State: netlink.NUD_REACHABLE, IP: a.AsSlice(), HardwareAddr: own})
+		_ = inside.NeighSet(&netlink.Neigh{LinkIndex: peer.Attrs().Index, State: netlink.NUD_REACHABLE, IP: s.Gateway.AsSlice(), HardwareAddr: gatewayMAC(b.network)})
+	}
+}
+
+// settle makes interfaces carry at once whose other end has just come up. The kernel does what follows from a carrier by itself, but for most interfaces once a second: until then a bridge sends nothing,
+// and a container's first connection waits for its second try. Being asked about an interface it does it first (Linux 6.8; before, it takes its time).
+func (h *hub) settle(indices ...int) {
+	for _, i := range indices {
+		_, _ = h.space.link.LinkByIndex(i) // to have asked is all
+	}
 }
 
 // makePair makes a cable from the bridge into a container.

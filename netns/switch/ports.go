@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/netns/plug"
-	"github.com/skiff-containers/skiff/netns/switch/uplink"
+	"github.com/skiff-containers/skiff/netns/switch/relay"
 )
 
 // publication is one published port.
@@ -143,7 +143,7 @@ func (p *publication) acceptTCP(g *guest, l net.Listener) {
 				_ = client.Close()                     // likewise
 				return
 			}
-			uplink.Join(client.(*net.TCPConn), c)
+			relay.Join(client.(*net.TCPConn), c)
 		}()
 	}
 }
@@ -151,51 +151,57 @@ func (p *publication) acceptTCP(g *guest, l net.Listener) {
 // connectTimeout is how long a container may take to accept.
 const connectTimeout = 10 * time.Second
 
-// dial connects to the container from inside the switch's namespace: with the client's own address and port, or from the bridge when the client is the host itself by its
-// loopback, which no other machine may claim to be.
-func (p *publication) dial(g *guest, from net.Addr) (*net.TCPConn, error) {
-	client := from.(*net.TCPAddr).AddrPort()
-	client = netip.AddrPortFrom(client.Addr().Unmap().WithZone(""), client.Port())
-	to := netip.AddrPortFrom(g.address(client.Addr()), p.port.Container)
-	own := client.Addr().IsLoopback() || client.Addr().IsLinkLocalUnicast() || client.Addr().Is4() != to.Addr().Is4()
-	if !own {
-		c, err := g.hub.space.dial(to, client)
-		if !errors.Is(err, unix.EADDRINUSE) && !errors.Is(err, unix.EADDRNOTAVAIL) {
-			return c, err
-		}
-		// The client has the same port open to another published port of this container.
-		return g.hub.space.dial(to, netip.AddrPortFrom(client.Addr(), 0))
+// client is whom the container sees when from, a client, is connected: the client, or the network's gateway when the client is the host itself by its loopback, which no other machine may claim to
+// be. shared says that it is the latter.
+func (g *guest) client(from netip.AddrPort) (client, to netip.Addr, shared bool) {
+	a := from.Addr().Unmap().WithZone("")
+	to = g.address(a)
+	if a.IsLoopback() || a.IsLinkLocalUnicast() || a.Is4() != to.Is4() {
+		return g.gateway(to), to, true
 	}
-	return g.hub.space.dial(to, netip.AddrPort{})
+	return a, to, false
 }
 
-// dial makes a TCP connection from inside, with from as its own address when that is valid (IP_TRANSPARENT, ip(7)).
-func (s *space) dial(to, from netip.AddrPort) (*net.TCPConn, error) {
-	fd := -1
-	err := s.do(func() (err error) {
-		family := unix.AF_INET
-		if to.Addr().Is6() {
-			family = unix.AF_INET6
-		}
-		fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-		return err
-	})
+// dial connects to the container from inside the switch's namespace, as its client.
+func (p *publication) dial(g *guest, from net.Addr) (*net.TCPConn, error) {
+	address := from.(*net.TCPAddr).AddrPort()
+	client, container, shared := g.client(address)
+	to := netip.AddrPortFrom(container, p.port.Container)
+	port := address.Port()
+	if shared {
+		port = 0 // others have it too
+	}
+	c, err := g.hub.dial(to, netip.AddrPortFrom(client, port))
+	if port != 0 && (errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EADDRNOTAVAIL)) {
+		// The client has the same port open to another published port of this container.
+		return g.hub.dial(to, netip.AddrPortFrom(client, 0))
+	}
+	return c, err
+}
+
+// dial makes a TCP connection from inside, with from as its own address (IP_TRANSPARENT, ip(7)).
+func (h *hub) dial(to, from netip.AddrPort) (*net.TCPConn, error) {
+	fd, err := h.space.socket(to.Addr().Is6())
 	if err != nil {
 		return nil, err
 	}
-	if from.IsValid() {
-		level, option := unix.SOL_IP, unix.IP_TRANSPARENT
-		if to.Addr().Is6() {
-			level, option = unix.SOL_IPV6, unix.IPV6_TRANSPARENT
-		}
-		err = errors.Join(unix.SetsockoptInt(fd, level, option, 1), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, ownMark),
-			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
-		if err == nil {
-			err = unix.Bind(fd, sockaddr(from))
-		}
+	level, option := unix.SOL_IP, unix.IP_TRANSPARENT
+	if to.Addr().Is6() {
+		level, option = unix.SOL_IPV6, unix.IPV6_TRANSPARENT
+	}
+	err = errors.Join(unix.SetsockoptInt(fd, level, option, 1), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	if err == nil && !h.kernel {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, ownMark)
+	}
+	if err == nil && from.Port() == 0 {
+		// A port is chosen when it is known whom it is to: any may be in use to others.
+		err = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 	}
 	if err == nil {
-		if err = unix.Connect(fd, sockaddr(to)); errors.Is(err, unix.EINPROGRESS) {
+		err = unix.Bind(fd, relay.Sockaddr(from))
+	}
+	if err == nil {
+		if err = unix.Connect(fd, relay.Sockaddr(to)); errors.Is(err, unix.EINPROGRESS) {
 			err = nil
 		}
 	}
@@ -247,78 +253,24 @@ func connected(fd int) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), nil
 }
 
-func sockaddr(a netip.AddrPort) unix.Sockaddr {
-	if a.Addr().Is4() {
-		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
-	}
-	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
-}
-
 // idleClient is how long a UDP client without datagrams is remembered.
 const idleClient = 180 * time.Second
 
-// relayUDP passes datagrams between clients and the container, through the stack, which can speak with any address.
+// relayUDP passes datagrams between clients and the container.
 func (p *publication) relayUDP(g *guest, l *net.UDPConn) {
-	buf := make([]byte, 65507)
-	var mu sync.Mutex
-	flows := map[netip.AddrPort]net.Conn{}
-	for {
-		n, client, err := l.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				break
-			}
-			continue // an answer to something that we sent
+	relay.Clients(l, idleClient, func(client netip.AddrPort) (net.Conn, error) {
+		own, container, shared := g.client(client)
+		to := netip.AddrPortFrom(container, p.port.Container)
+		if shared && !g.hub.kernel {
+			own = client.Addr() // the stack cannot have the gateway's address, and has a stand-in for those that are the host's alone
 		}
-		mu.Lock()
-		flow := flows[client]
-		mu.Unlock()
-		if flow == nil {
-			from := netip.AddrPortFrom(client.Addr().Unmap().WithZone(""), client.Port())
-			to := netip.AddrPortFrom(g.address(from.Addr()), p.port.Container)
-			if flow, err = g.hub.uplink.DialUDP(from, to); err != nil || !p.hold(flow) {
-				continue // like any datagram that is lost
-			}
-			mu.Lock()
-			flows[client] = flow
-			mu.Unlock()
-			go func() {
-				answer(l, client, flow)
-				mu.Lock()
-				delete(flows, client)
-				mu.Unlock()
-				p.release(flow)
-				_ = flow.Close() // it is over
-			}()
+		c, err := g.hub.way.DialUDP(netip.AddrPortFrom(own, client.Port()), to)
+		if shared && errors.Is(err, unix.EADDRINUSE) {
+			c, err = g.hub.way.DialUDP(netip.AddrPortFrom(own, 0), to)
 		}
-		_, _ = flow.Write(buf[:n]) // likewise
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	for _, f := range flows {
-		_ = f.Close() // its goroutine ends
-	}
-}
-
-// answer sends what the container answers back to the client, until neither said anything for a while.
-func answer(l *net.UDPConn, client netip.AddrPort, flow net.Conn) {
-	buf := make([]byte, 65507)
-	for {
-		if err := flow.SetReadDeadline(time.Now().Add(idleClient)); err != nil {
-			return
+		if err == nil && !p.hold(c) {
+			return nil, errors.Join(net.ErrClosed, c.Close())
 		}
-		n, err := flow.Read(buf)
-		if err != nil {
-			var op net.Error
-			if errors.As(err, &op) && op.Timeout() || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if n == 0 {
-				return
-			}
-		}
-		if _, err := l.WriteToUDPAddrPort(buf[:n], client); err != nil {
-			return
-		}
-	}
+		return c, err
+	}, func(c net.Conn) { p.release(c) })
 }

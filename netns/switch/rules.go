@@ -5,13 +5,14 @@ package netswitch
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
-	"github.com/skiff-containers/skiff/netns/switch/uplink"
+	"github.com/skiff-containers/skiff/netns/switch/relay"
 )
 
 const tableName = "skiff"
@@ -56,66 +57,144 @@ func ifData(name string) []byte {
 
 func drop() expr.Any { return &expr.Verdict{Kind: expr.VerdictDrop} }
 
-// rules writes the table anew: what one network may send another (nothing), what may leave, and whose addresses are translated.
-func (s *space) rules() error { return s.filter(writeRules) }
-
-func writeRules(c *nftables.Conn) error {
-	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName}
-	c.AddTable(t)
-	c.DelTable(t) // that of a switch before
-	c.AddTable(t)
-	accept := nftables.ChainPolicyAccept
-	forward := c.AddChain(&nftables.Chain{Name: "forward", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &accept})
-	input := c.AddChain(&nftables.Chain{Name: "input", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter, Policy: &accept})
-	nat := c.AddChain(&nftables.Chain{Name: "leaving", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource, Policy: &accept})
-	arriving := c.AddChain(&nftables.Chain{Name: "arriving", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityMangle, Policy: &accept})
-	ours := c.AddChain(&nftables.Chain{Name: "ours", Table: t, Type: nftables.ChainTypeRoute, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityMangle, Policy: &accept})
-	add := func(chain *nftables.Chain, parts ...[]expr.Any) {
-		var all []expr.Any
-		for _, p := range parts {
-			all = append(all, p...)
+// rules writes the table anew: what one network may send another (nothing), what may leave, and who carries it. With a relay's ports the kernel's sockets do; without, the stack.
+func (s *space) rules(port4, port6 uint16) error {
+	return s.filter(func(c *nftables.Conn) error {
+		t := newTable(c)
+		// First of all: a connection of a container that has gone is not one of whoever has its address now.
+		if err := t.loopback(); err != nil {
+			return err
 		}
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: all})
-	}
-	// Answers pass: what may not begin is what the rules are about.
-	for _, chain := range []*nftables.Chain{forward, input} {
-		add(chain, []expr.Any{
-			&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
-			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED), Xor: make([]byte, 4)},
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
-			&expr.Verdict{Kind: expr.VerdictAccept},
-		})
-	}
+		if port4 != 0 {
+			t.relayed(port4, port6)
+		} else {
+			t.stacked()
+		}
+		t.common()
+		return nil
+	})
+}
+
+// table is the switch's while it is written.
+type table struct {
+	*nftables.Table
+	conn                     *nftables.Conn
+	arriving, forward, input *nftables.Chain
+}
+
+func newTable(c *nftables.Conn) *table {
+	t := &table{Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName}, conn: c}
+	c.AddTable(t.Table)
+	c.DelTable(t.Table) // that of a switch before
+	c.AddTable(t.Table)
+	t.arriving = t.chain("arriving", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityMangle)
+	t.forward = t.chain("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
+	t.input = t.chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter)
 	// From other interfaces (parents of macvlan networks) nothing is for us, nor for anybody behind us: what is for containers on them does not come this way.
 	foreign := []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}}
 	for _, own := range [][]byte{[]byte(bridgePrefix), []byte(internalPrefix), ifData(uplinkName), ifData("lo")} {
 		foreign = append(foreign, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: own})
 	}
-	add(arriving, foreign, []expr.Any{drop()})
-	// Networks do not reach each other, internal ones nothing. Between containers of one network the bridge forwards, not this.
-	for _, from := range []string{bridgePrefix, internalPrefix} {
-		for _, to := range []string{bridgePrefix, internalPrefix} {
-			add(forward, ifPrefix(expr.MetaKeyIIFNAME, from), ifPrefix(expr.MetaKeyOIFNAME, to), []expr.Any{drop()})
-		}
+	t.add(t.arriving, foreign, []expr.Any{drop()})
+	return t
+}
+
+func (t *table) chain(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
+	accept := nftables.ChainPolicyAccept
+	return t.conn.AddChain(&nftables.Chain{Name: name, Table: t.Table, Type: kind, Hooknum: hook, Priority: priority, Policy: &accept})
+}
+
+func (t *table) add(chain *nftables.Chain, parts ...[]expr.Any) {
+	t.conn.AddRule(&nftables.Rule{Table: t.Table, Chain: chain, Exprs: slices.Concat(parts...)})
+}
+
+// isFamily matches packets of IPv4 or IPv6 (NFPROTO_).
+func isFamily(family byte) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}}}
+}
+
+// isProtocol matches packets of a transport.
+func isProtocol(protocol byte) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}}}
+}
+
+// isSYN matches segments of TCP that begin a connection.
+func isSYN() []expr.Any {
+	const offsetFlags, syn, rst, ack = 13, 2, 4, 16
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offsetFlags, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{syn | rst | ack}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{syn}},
 	}
-	add(forward, ifPrefix(expr.MetaKeyIIFNAME, internalPrefix), []expr.Any{drop()})
-	add(forward, ifPrefix(expr.MetaKeyOIFNAME, internalPrefix), []expr.Any{drop()})
-	// The uplink's own address is the host's loopback, for those who were given it.
-	for i, gateway := range []netip.Addr{uplink.Gateway4, uplink.Gateway6} {
+}
+
+// setMark makes a packet one of ours, whoever it is addressed to.
+func setMark() []expr.Any {
+	return []expr.Any{&expr.Immediate{Register: 1, Data: mark()}, &expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true}}
+}
+
+// relayed adds what the relay needs (package relay): what one of its sockets is there for is ours, and connections that it lets go on are for its listeners. There is no rule about
+// connections in the table: the kernel does not track any.
+func (t *table) relayed(port4, port6 uint16) {
+	for _, protocol := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
+		t.add(t.arriving, isProtocol(protocol), []expr.Any{
+			&expr.Socket{Key: expr.SocketKeyTransparent, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{1}},
+		}, setMark(), []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}})
+	}
+	for _, way := range []struct {
+		family  byte
+		address netip.Addr
+		port    uint16
+	}{{unix.NFPROTO_IPV4, netip.AddrFrom4([4]byte{127, 0, 0, 1}), port4}, {unix.NFPROTO_IPV6, netip.IPv6Loopback(), port6}} {
+		if way.port == 0 {
+			continue
+		}
+		t.add(t.arriving, ifName(expr.MetaKeyIIFNAME, uplinkName), isFamily(way.family), isProtocol(unix.IPPROTO_TCP), isSYN(), []expr.Any{
+			&expr.Immediate{Register: 1, Data: way.address.AsSlice()},
+			&expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(way.port)},
+			&expr.TProxy{Family: way.family, TableFamily: unix.NFPROTO_INET, RegAddr: 1, RegPort: 2},
+		}, setMark(), []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}})
+	}
+}
+
+// stacked adds what the stack needs (package uplink): addresses are translated on the way to it, and answers to connections that the switch makes with a client's address are for us.
+func (t *table) stacked() {
+	leaving := t.chain("leaving", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
+	ours := t.chain("ours", nftables.ChainTypeRoute, nftables.ChainHookOutput, nftables.ChainPriorityMangle)
+	// Answers pass: what may not begin is what the rules are about.
+	t.add(t.forward, []expr.Any{
+		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
+		&expr.Verdict{Kind: expr.VerdictAccept},
+	})
+	t.add(leaving, ifName(expr.MetaKeyOIFNAME, uplinkName), []expr.Any{&expr.Masq{}})
+	t.add(ours, []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(ownMark)},
+		&expr.Immediate{Register: 1, Data: mark()}, &expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true},
+	})
+	t.add(t.arriving, []expr.Any{
+		&expr.Ct{Key: expr.CtKeyMARK, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: mark()},
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true},
+	})
+}
+
+// loopback keeps those from the uplink's own address, which is the host's loopback, who were not given it.
+func (t *table) loopback() error {
+	for i, gateway := range []netip.Addr{relay.Gateway4, relay.Gateway6} {
 		kind, size := nftables.TypeIPAddr, uint32(4)
 		if i == 1 {
 			kind, size = nftables.TypeIP6Addr, 16
 		}
-		set := &nftables.Set{Table: t, Name: loopbackSets[i], KeyType: kind}
-		if err := c.AddSet(set, nil); err != nil {
+		set := &nftables.Set{Table: t.Table, Name: loopbackSets[i], KeyType: kind}
+		if err := t.conn.AddSet(set, nil); err != nil {
 			return err
 		}
 		family, source, target := byte(unix.NFPROTO_IPV4), uint32(12), uint32(16)
 		if i == 1 {
 			family, source, target = unix.NFPROTO_IPV6, 8, 24
 		}
-		add(forward, []expr.Any{
-			&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}},
+		t.add(t.forward, isFamily(family), []expr.Any{
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: target, Len: size},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: gateway.AsSlice()},
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: source, Len: size},
@@ -123,29 +202,28 @@ func writeRules(c *nftables.Conn) error {
 			drop(),
 		})
 	}
-	// Of the switch itself containers reach the name server and echo; a container's address of another network is not one of ours either.
-	for _, prefix := range []string{bridgePrefix, internalPrefix} {
-		for _, protocol := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
-			add(input, ifPrefix(expr.MetaKeyIIFNAME, prefix), []expr.Any{
-				&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
-				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-				&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binaryutil.BigEndian.PutUint16(53)},
-				&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: mark()},
-				drop(),
-			})
+	return nil
+}
+
+// common adds what holds either way: who may send to whom.
+func (t *table) common() {
+	// Networks do not reach each other, internal ones nothing. Between containers of one network the bridge forwards, not this.
+	for _, from := range []string{bridgePrefix, internalPrefix} {
+		for _, to := range []string{bridgePrefix, internalPrefix} {
+			t.add(t.forward, ifPrefix(expr.MetaKeyIIFNAME, from), ifPrefix(expr.MetaKeyOIFNAME, to), []expr.Any{drop()})
 		}
 	}
-	add(nat, ifName(expr.MetaKeyOIFNAME, uplinkName), []expr.Any{&expr.Masq{}})
-	// Connections that the switch makes with a client's address (published ports): the answers are for us.
-	add(ours, []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(ownMark)},
-		&expr.Immediate{Register: 1, Data: mark()}, &expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true},
-	})
-	add(arriving, []expr.Any{
-		&expr.Ct{Key: expr.CtKeyMARK, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: mark()},
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true},
-	})
-	return nil
+	t.add(t.forward, ifPrefix(expr.MetaKeyIIFNAME, internalPrefix), []expr.Any{drop()})
+	t.add(t.forward, ifPrefix(expr.MetaKeyOIFNAME, internalPrefix), []expr.Any{drop()})
+	// Of the switch itself containers reach the name server and echo: no connection to another port begins. Datagrams find no socket but those that we have connected with them.
+	for _, prefix := range []string{bridgePrefix, internalPrefix} {
+		t.add(t.input, ifPrefix(expr.MetaKeyIIFNAME, prefix), isProtocol(unix.IPPROTO_TCP), isSYN(), []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binaryutil.BigEndian.PutUint16(53)},
+			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: mark()},
+			drop(),
+		})
+	}
 }
 
 func mark() []byte { return binaryutil.NativeEndian.PutUint32(localMark) }

@@ -164,6 +164,8 @@ func (g *guest) leave() {
 	}
 	rest := grave{container: g.container}
 	for _, c := range g.cables {
+		g.hub.way.Forget(c.place.Endpoint.IPv4)
+		g.hub.way.Forget(c.place.Endpoint.IPv6)
 		rest.addresses = append(rest.addresses, c.place.Endpoint.IPv4, c.place.Endpoint.IPv6)
 		if c.bridge == nil {
 			continue
@@ -194,6 +196,19 @@ func (g *guest) address(like netip.Addr) netip.Addr {
 		}
 	}
 	return found
+}
+
+// gateway is of the network that the container has an address from.
+func (g *guest) gateway(address netip.Addr) netip.Addr {
+	for _, c := range g.cables {
+		if c.bridge == nil {
+			continue
+		}
+		if s, ok := c.bridge.network.SubnetOf(address); ok {
+			return s.Gateway
+		}
+	}
+	return netip.Addr{}
 }
 
 func (g *guest) unpublish() {

@@ -10,16 +10,16 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/skiff-containers/skiff/netns/switch/uplink"
+	"github.com/skiff-containers/skiff/netns/switch/relay"
 )
 
 const (
 	uplinkName = "up0"
-	packetName = "up1" // the other end of up0 without /dev/net/tun
 	// localTable is the routing table of what is marked: it is for us, whoever it is addressed to.
 	localTable = 100
 	localMark  = 1
@@ -35,11 +35,15 @@ type space struct {
 	tid  int // of the thread
 	// inherited says that it was a switch's before, whose rules are in it.
 	inherited bool
+	sockets   [2]chan int // of TCP, made in advance, by family
 }
+
+// stocked is how many sockets are made in advance.
+const stocked = 8
 
 // newSpace makes the namespace, or takes over that of a switch before.
 func newSpace(adopted *os.File) (*space, error) {
-	s := &space{work: make(chan func()), inherited: adopted != nil}
+	s := &space{work: make(chan func()), inherited: adopted != nil, sockets: [2]chan int{make(chan int, stocked), make(chan int, stocked)}}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread is of no use elsewhere
@@ -138,6 +142,36 @@ func (s *space) do(f func() error) error {
 	return <-done
 }
 
+// socket makes a TCP socket of the namespace that does not block. Going to the thread inside costs more than a socket, so some are made in advance.
+func (s *space) socket(six bool) (fd int, err error) {
+	family, stock := unix.AF_INET, s.sockets[0]
+	if six {
+		family, stock = unix.AF_INET6, s.sockets[1]
+	}
+	select {
+	case fd = <-stock:
+		return fd, nil
+	default:
+	}
+	err = s.do(func() (err error) {
+		fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
+		for err == nil && len(stock) < cap(stock) {
+			more, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
+			if err != nil {
+				break // one is enough now
+			}
+			select {
+			case stock <- more:
+			default:
+				unix.Close(more)
+				return nil
+			}
+		}
+		return err
+	})
+	return fd, err
+}
+
 // sysctl writes a file of /proc/sys/net of the calling thread's network namespace.
 func sysctl(name, value string) error {
 	file := "/proc/sys/net/" + name
@@ -163,58 +197,17 @@ func (s *space) loopback() error {
 	return nil
 }
 
-// makeUplink makes the interface of the way out, and returns what starts the stack behind it: a TUN device where users may have one, else a veth pair with a
-// packet socket, which is slower.
-func (s *space) makeUplink() (begin func() (*uplink.Uplink, error), err error) {
-	var device *os.File
-	err = s.do(func() (err error) {
-		device, err = uplink.Device(uplinkName)
-		return err
-	})
-	if err == nil {
-		return func() (*uplink.Uplink, error) { return uplink.Start(device) }, nil
-	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = uplinkName, uplink.MTU
-	if vethErr := s.link.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: packetName}); vethErr != nil {
-		return nil, errors.Join(err, fmt.Errorf("cannot do without either: %w", vethErr))
-	}
-	peer, err := s.link.LinkByName(packetName)
-	fd := -1
-	if err == nil {
-		// Up before there is a socket: one that is bound to an interface that is down has an error waiting, at which the stack would end.
-		err = errors.Join(s.link.LinkSetARPOff(peer), s.link.LinkSetMTU(peer, uplink.MTU), s.link.LinkSetUp(peer))
-	}
-	if err == nil {
-		err = s.do(func() (err error) {
-			// The stack alone speaks on that end.
-			if err = sysctl("ipv6/conf/"+packetName+"/disable_ipv6", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
-			fd, err = uplink.PacketSocket(peer.Attrs().Index)
-			return err
-		})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot set up the uplink: %w", err)
-	}
-	// The stack has a hardware address of its own: what it hears must not be taken for its own words.
-	return func() (*uplink.Uplink, error) {
-		return uplink.StartPacket(fd, net.HardwareAddr{2, 0x73, 0x6b, 0x69, 0x66, 1})
-	}, nil
-}
-
-// addUplink gives the TUN device its addresses and makes it the way out, and sends what is marked to ourselves.
+// addUplink gives the uplink's interface its addresses and makes it the way out, and sends what is marked to ourselves.
 func (s *space) addUplink() error {
 	const what = "cannot set up the uplink: %w"
 	up, err := s.link.LinkByName(uplinkName)
 	if err != nil {
 		return fmt.Errorf(what, err)
 	}
-	if err := s.link.LinkSetMTU(up, uplink.MTU); err != nil {
+	if err := s.link.LinkSetMTU(up, relay.MTU); err != nil {
 		return fmt.Errorf(what, err)
 	}
-	for _, p := range []netip.Prefix{uplink.Local4, uplink.Local6} {
+	for _, p := range []netip.Prefix{relay.Local4, relay.Local6} {
 		if err := address(s.link, up, p); err != nil && p.Addr().Is4() {
 			return fmt.Errorf(what, err)
 		}
@@ -222,7 +215,7 @@ func (s *space) addUplink() error {
 	if err := s.link.LinkSetUp(up); err != nil {
 		return fmt.Errorf(what, err)
 	}
-	for _, gateway := range []netip.Addr{uplink.Gateway4, uplink.Gateway6} {
+	for _, gateway := range []netip.Addr{relay.Gateway4, relay.Gateway6} {
 		r := &netlink.Route{LinkIndex: up.Attrs().Index, Gw: gateway.AsSlice(), Dst: everything(gateway)}
 		if err := s.link.RouteReplace(r); err != nil && gateway.Is4() {
 			return fmt.Errorf(what, err)
@@ -269,4 +262,16 @@ func address(h *netlink.Handle, l netlink.Link, p netip.Prefix) error {
 		a.Flags = unix.IFA_F_NODAD
 	}
 	return h.AddrReplace(l, a)
+}
+
+// awaitAddress waits until an address takes part, which for IPv6 is a while after it was added: the kernel does the rest by and by, and what is sent meanwhile is lost. After so long it is left to itself.
+func awaitAddress(h *netlink.Handle, a netip.Addr) {
+	if !a.Is6() {
+		return
+	}
+	for until := time.Now().Add(time.Second); time.Now().Before(until); time.Sleep(200 * time.Microsecond) { //nolint:forbidigo // nothing tells of it
+		if routes, err := h.RouteGet(a.AsSlice()); err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return
+		}
+	}
 }

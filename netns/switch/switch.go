@@ -1,5 +1,5 @@
 // Package netswitch is the process that serves a user's bridge networks: one Linux bridge per network in a network namespace of its own, a veth pair to each
-// container, masquerading and isolation by nftables, names, published ports, and the way out through the user-mode uplink. It starts with the first container that
+// container, isolation by nftables, names, published ports, and the way out through the user's own sockets. It starts with the first container that
 // needs it and goes soon after the last. What is known of networks and addresses is in files (package netns); what a container has, its monitor asks for again
 // when the switch was killed, so nothing is lost with it.
 //
@@ -23,7 +23,6 @@ import (
 
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/plug"
-	"github.com/skiff-containers/skiff/netns/switch/uplink"
 	"github.com/skiff-containers/skiff/run/stage"
 	"github.com/skiff-containers/skiff/run/userns"
 	"github.com/skiff-containers/skiff/storage/disk"
@@ -47,7 +46,8 @@ type hub struct {
 	alive  *disk.Lock // says that there is a switch, and that it is a member of the user namespace
 	store  *netns.Store
 	space  *space
-	uplink *uplink.Uplink
+	way    way
+	kernel bool // the way is the relay
 
 	mu      sync.Mutex
 	members int         // open cables
@@ -194,14 +194,7 @@ func (h *hub) setUp() error {
 	if err != nil {
 		return err
 	}
-	begin, err := h.space.makeUplink()
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(h.space.addUplink(), h.space.rules()); err != nil {
-		return err
-	}
-	h.uplink, err = begin()
+	h.way, h.kernel, err = h.space.open()
 	return err
 }
 

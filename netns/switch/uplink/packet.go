@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/link/fdbased"
+
+	"github.com/skiff-containers/skiff/netns/switch/relay"
 )
 
 // PacketSocket opens a packet socket on an interface (by index) of the calling thread's network namespace: with headers for segmentation offload, and blind to
@@ -42,7 +44,7 @@ func htons(n uint16) uint16 { return n<<8 | n>>8 }
 // StartPacket runs a stack on a packet socket (PacketSocket), which it owns from then on; hardware is the address of the socket's interface.
 func StartPacket(fd int, hardware net.HardwareAddr) (*Uplink, error) {
 	end, err := fdbased.New(&fdbased.Options{
-		FDs: []int{fd}, MTU: MTU, EthernetHeader: true, Address: tcpip.LinkAddress(hardware), PacketDispatchMode: fdbased.RecvMMsg,
+		FDs: []int{fd}, MTU: relay.MTU, EthernetHeader: true, Address: tcpip.LinkAddress(hardware), PacketDispatchMode: fdbased.RecvMMsg,
 		GSOMaxSize: maxSegment, RXChecksumOffload: true,
 	})
 	if err != nil {

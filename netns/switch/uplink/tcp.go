@@ -3,9 +3,7 @@ package uplink
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +11,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/skiff-containers/skiff/netns/switch/relay"
 )
 
 const (
@@ -40,12 +40,13 @@ func (u *Uplink) acceptTCP(r *tcp.ForwarderRequest) {
 	end, terr := r.CreateEndpoint(&queue)
 	if terr != nil {
 		r.Complete(true)
-		reset(out.(*net.TCPConn)) // the container has reset it already
+		_ = out.(*net.TCPConn).SetLinger(0) // the container has reset it already
+		_ = out.Close()                     // likewise
 		return
 	}
 	r.Complete(false)
 	end.SocketOptions().SetDelayOption(false)
-	Join(&inner{gonet.NewTCPConn(&queue, end), end}, out.(*net.TCPConn))
+	relay.Join(&inner{gonet.NewTCPConn(&queue, end), end}, out.(*net.TCPConn))
 }
 
 // inner is a container's connection, which can be reset: closing a gonet.TCPConn ends it in good order.
@@ -54,43 +55,5 @@ type inner struct {
 	end tcpip.Endpoint
 }
 
-// abort sends a reset.
-func (c *inner) abort() { c.end.Abort() }
-
-// HalfCloser is a connection whose two directions end by themselves.
-type HalfCloser interface {
-	net.Conn
-	CloseRead() error
-	CloseWrite() error
-}
-
-// Join copies both ways until both have ended. The end of one direction is passed on as such; a reset ends both.
-func Join(a, b HalfCloser) {
-	var both sync.WaitGroup
-	pump := func(to, from HalfCloser) {
-		_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, 128<<10))
-		if err == nil {
-			err = to.CloseWrite()
-		}
-		if err != nil {
-			reset(to)
-			reset(from)
-		}
-	}
-	both.Go(func() { pump(a, b) })
-	both.Go(func() { pump(b, a) })
-	both.Wait()
-	_ = a.Close() // both directions have ended
-	_ = b.Close() // likewise
-}
-
-// reset ends a connection so that the other side sees that something went wrong.
-func reset(c HalfCloser) {
-	switch t := c.(type) {
-	case *net.TCPConn:
-		_ = t.SetLinger(0) // a closed one needs no reset
-	case *inner:
-		t.abort()
-	}
-	_ = c.Close() // likewise
-}
+// Abort implements relay.Resetter.
+func (c *inner) Abort() { c.end.Abort() }

@@ -6,8 +6,10 @@ package uplink
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -20,18 +22,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
-	"github.com/skiff-containers/skiff/netns"
-)
-
-// MTU is the device's: large, since nothing is ever sent over a wire as it is.
-const MTU = 65520
-
-// The addresses of the link. They are from ranges that no host routes (RFC 2544, RFC 4193), and seen by nobody but the switch's namespace.
-var (
-	Gateway4 = netip.MustParseAddr(netns.HostGateway) // the stack's side; for containers that may, the host's loopback
-	Local4   = netip.MustParsePrefix("198.18.255.2/30")
-	Gateway6 = netip.MustParseAddr("fd5c:1f00::1")
-	Local6   = netip.MustParsePrefix("fd5c:1f00::2/64")
+	"github.com/skiff-containers/skiff/netns/switch/relay"
 )
 
 const nic = 1
@@ -41,10 +32,13 @@ type Uplink struct {
 	stack *stack.Stack
 	link  stack.LinkEndpoint
 	flows atomic.Int64 // of UDP, open ones
+
+	mu    sync.Mutex
+	whose map[netip.Addr]map[net.Conn]struct{} // the host's sockets of flows, by container
 }
 
 // Start runs a stack on a TUN device (Device), which it owns from then on.
-func Start(device *os.File) (*Uplink, error) { return start(newLink(device, MTU), false) }
+func Start(device *os.File) (*Uplink, error) { return start(newLink(device, relay.MTU), false) }
 
 // start runs a stack on a link; ethernet says that it has neighbours to be asked for, of whom all but the switch's interface are behind that.
 func start(end stack.LinkEndpoint, ethernet bool) (*Uplink, error) {
@@ -53,7 +47,7 @@ func start(end stack.LinkEndpoint, ethernet bool) (*Uplink, error) {
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 		HandleLocal:        false,
 	})
-	u := &Uplink{stack: s, link: end}
+	u := &Uplink{stack: s, link: end, whose: map[netip.Addr]map[net.Conn]struct{}{}}
 	sack := tcpip.TCPSACKEnabled(true)
 	moderate := tcpip.TCPModerateReceiveBufferOption(true)
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 8 << 20}
@@ -76,7 +70,7 @@ func start(end stack.LinkEndpoint, ethernet bool) (*Uplink, error) {
 	for _, a := range []struct {
 		number tcpip.NetworkProtocolNumber
 		prefix netip.Prefix
-	}{{ipv4.ProtocolNumber, netip.PrefixFrom(Gateway4, Local4.Bits())}, {ipv6.ProtocolNumber, netip.PrefixFrom(Gateway6, Local6.Bits())}} {
+	}{{ipv4.ProtocolNumber, netip.PrefixFrom(relay.Gateway4, relay.Local4.Bits())}, {ipv6.ProtocolNumber, netip.PrefixFrom(relay.Gateway6, relay.Local6.Bits())}} {
 		address := tcpip.ProtocolAddress{Protocol: a.number, AddressWithPrefix: tcpip.AddressWithPrefix{
 			Address: tcpip.AddrFromSlice(a.prefix.Addr().AsSlice()), PrefixLen: a.prefix.Bits(),
 		}}
@@ -86,8 +80,8 @@ func start(end stack.LinkEndpoint, ethernet bool) (*Uplink, error) {
 	}
 	routes := []tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}, {Destination: header.IPv6EmptySubnet, NIC: nic}}
 	if ethernet {
-		routes[0].Gateway = tcpip.AddrFromSlice(Local4.Addr().AsSlice())
-		routes[1].Gateway = tcpip.AddrFromSlice(Local6.Addr().AsSlice())
+		routes[0].Gateway = tcpip.AddrFromSlice(relay.Local4.Addr().AsSlice())
+		routes[1].Gateway = tcpip.AddrFromSlice(relay.Local6.Addr().AsSlice())
 	}
 	s.SetRouteTable(routes)
 	return u, nil
@@ -103,21 +97,37 @@ func (u *Uplink) Close() {
 	u.stack.Wait()
 }
 
-// target is where a connection to an address is made from the host; ok false refuses it. The host's loopback is reached by the gateway's address
-// alone, which the switch lets only those containers send to that were given it.
+// target is where what is sent to an address is sent from the host (relay.Target).
 func target(to tcpip.Address, port uint16) (netip.AddrPort, bool) {
 	a, ok := netip.AddrFromSlice(to.AsSlice())
 	if !ok {
 		return netip.AddrPort{}, false
 	}
-	a = a.Unmap()
-	switch {
-	case a == Gateway4:
-		a = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	case a == Gateway6:
-		a = netip.IPv6Loopback()
-	case a.IsLoopback(), a.IsUnspecified(), a.IsMulticast(), a.IsLinkLocalUnicast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return netip.AddrPort{}, false
+	return relay.Target(netip.AddrPortFrom(a, port))
+}
+
+// Forget ends the flows of a container that has gone: whoever gets its address next is another one.
+func (u *Uplink) Forget(container netip.Addr) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for c := range u.whose[container] {
+		_ = c.Close() // its goroutines do the rest
 	}
-	return netip.AddrPortFrom(a, port), true
+}
+
+// remember notes a flow, or that it is over.
+func (u *Uplink) remember(container tcpip.Address, c net.Conn, open bool) {
+	a, _ := netip.AddrFromSlice(container.AsSlice())
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !open {
+		if delete(u.whose[a], c); len(u.whose[a]) == 0 {
+			delete(u.whose, a)
+		}
+		return
+	}
+	if u.whose[a] == nil {
+		u.whose[a] = map[net.Conn]struct{}{}
+	}
+	u.whose[a][c] = struct{}{}
 }

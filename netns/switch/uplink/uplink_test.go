@@ -4,12 +4,9 @@ package uplink
 // has the TUN device and the client.
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +17,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/netns/switch/relay"
 )
 
 const insideVariable = "SKIFF_TEST_UPLINK_INSIDE"
@@ -59,7 +58,7 @@ func (c client) dial(t *testing.T, port int) *net.TCPConn {
 	t.Helper()
 	var conn net.Conn
 	c.do(t, func() (err error) {
-		conn, err = net.DialTimeout("tcp", fmt.Sprintf("%s:%d", Gateway4, port), 10*time.Second)
+		conn, err = net.DialTimeout("tcp", fmt.Sprintf("%s:%d", relay.Gateway4, port), 10*time.Second)
 		return err
 	})
 	t.Cleanup(func() { _ = conn.Close() }) // mostly closed already
@@ -69,13 +68,7 @@ func (c client) dial(t *testing.T, port int) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// begin starts an uplink and returns the client behind it.
-func begin(t *testing.T) client {
-	t.Helper()
-	c, _ := beginUplink(t)
-	return c
-}
-
+// beginUplink starts an uplink and returns it with the client behind it.
 func beginUplink(t *testing.T) (client, *Uplink) {
 	t.Helper()
 	up(t, "lo")
@@ -99,11 +92,11 @@ func beginUplink(t *testing.T) (client, *Uplink) {
 		if err != nil {
 			return err
 		}
-		address, err := netlink.ParseAddr(Local4.String())
+		address, err := netlink.ParseAddr(relay.Local4.String())
 		if err != nil {
 			return err
 		}
-		return errors.Join(netlink.LinkSetMTU(link, MTU), netlink.AddrAdd(link, address), netlink.LinkSetUp(link))
+		return errors.Join(netlink.LinkSetMTU(link, relay.MTU), netlink.AddrAdd(link, address), netlink.LinkSetUp(link))
 	})
 	u, err := Start(device)
 	if err != nil {
@@ -143,119 +136,6 @@ func host(t *testing.T, f func(*net.TCPConn) error) (port int, result <-chan err
 	return l.Addr().(*net.TCPAddr).Port, done
 }
 
-func TestDownloadArrivesByteForByte(t *testing.T) {
-	c := begin(t)
-	data := make([]byte, 16<<20)
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a pattern, no secret
-	for i := range data {
-		data[i] = byte(random.Uint32())
-	}
-	port, sent := host(t, func(conn *net.TCPConn) error {
-		for rest := data; len(rest) > 0; {
-			n := min(len(rest), 1+random.IntN(400<<10))
-			if _, err := conn.Write(rest[:n]); err != nil {
-				return err
-			}
-			rest = rest[n:]
-			if random.IntN(8) == 0 {
-				time.Sleep(20 * time.Millisecond)
-			}
-		}
-		return conn.Close()
-	})
-	got, err := io.ReadAll(c.dial(t, port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := <-sent; err != nil {
-		t.Fatal(err)
-	}
-	if sha256.Sum256(got) != sha256.Sum256(data) {
-		t.Errorf("%d bytes arrived, not the %d that were sent", len(got), len(data))
-	}
-}
-
-// A stream that was cut must not look like one that has ended: whoever downloads would take a part for the whole.
-func TestResetOfTheHostReachesTheContainer(t *testing.T) {
-	c := begin(t)
-	reset := make(chan struct{})
-	port, _ := host(t, func(conn *net.TCPConn) error {
-		_, err := conn.Write(make([]byte, 10000))
-		<-reset
-		return errors.Join(err, conn.SetLinger(0), conn.Close())
-	})
-	conn := c.dial(t, port)
-	if _, err := io.ReadFull(conn, make([]byte, 10000)); err != nil {
-		t.Fatal(err)
-	}
-	close(reset)
-	if _, err := io.ReadAll(conn); !errors.Is(err, unix.ECONNRESET) {
-		t.Errorf("the container reads %v, want %v", err, unix.ECONNRESET)
-	}
-}
-
-func TestResetOfTheContainerReachesTheHost(t *testing.T) {
-	c := begin(t)
-	port, got := host(t, func(conn *net.TCPConn) error { _, err := io.ReadAll(conn); return err })
-	conn := c.dial(t, port)
-	_, err := conn.Write([]byte("begun"))
-	if err = errors.Join(err, conn.SetLinger(0), conn.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-got; !errors.Is(err, unix.ECONNRESET) {
-		t.Errorf("the host reads %v, want %v", err, unix.ECONNRESET)
-	}
-}
-
-func TestHalfCloseIsCarriedBothWays(t *testing.T) {
-	c := begin(t)
-	question, answer := bytes.Repeat([]byte("q"), 300<<10), bytes.Repeat([]byte("a"), 700<<10)
-	port, served := host(t, func(conn *net.TCPConn) error {
-		got, err := io.ReadAll(conn) // ends only when the client's end of sending arrives
-		if err == nil && !bytes.Equal(got, question) {
-			err = fmt.Errorf("%d bytes of the question arrived, of %d", len(got), len(question))
-		}
-		_, writeErr := conn.Write(answer)
-		return errors.Join(err, writeErr, conn.Close())
-	})
-	conn := c.dial(t, port)
-	if _, err := conn.Write(question); err != nil {
-		t.Fatal(err)
-	}
-	if err := conn.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	got, err := io.ReadAll(conn)
-	if err = errors.Join(err, <-served); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, answer) {
-		t.Errorf("%d bytes of the answer arrived, of %d", len(got), len(answer))
-	}
-}
-
-func TestRefusedIsRefused(t *testing.T) {
-	c := begin(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	c.do(t, func() error {
-		conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", Gateway4, port), 10*time.Second)
-		if err == nil {
-			return errors.Join(errors.New("connected, where nobody listens"), conn.Close())
-		}
-		if !errors.Is(err, unix.ECONNREFUSED) {
-			return fmt.Errorf("%w, want %w", err, unix.ECONNREFUSED)
-		}
-		return nil
-	})
-}
-
 // A container that sends to many ports takes no more than the limit, and connections are still made.
 func TestFlowsOfUDPAreLimited(t *testing.T) {
 	var limit unix.Rlimit
@@ -276,7 +156,7 @@ func TestFlowsOfUDPAreLimited(t *testing.T) {
 	// The device drops what comes too fast, so each port is sent to until enough have arrived, and once more.
 	for reached, round := 0, 0; reached < 2 && round < 50; round++ {
 		for i := range maxFlows + 1000 {
-			if _, err := from.WriteTo([]byte("x"), &net.UDPAddr{IP: Gateway4.AsSlice(), Port: 10000 + i}); err != nil {
+			if _, err := from.WriteTo([]byte("x"), &net.UDPAddr{IP: relay.Gateway4.AsSlice(), Port: 10000 + i}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -1,0 +1,173 @@
+package relay
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	a4, b4 = netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("192.0.2.1")
+	a6, b6 = netip.MustParseAddr("fd00::2"), netip.MustParseAddr("2001:db8::1")
+)
+
+// syn is a SYN with a sequence number of 1000.
+func syn(from, to netip.Addr) []byte {
+	body := make([]byte, headerTCP)
+	binary.BigEndian.PutUint16(body, 40000)
+	binary.BigEndian.PutUint16(body[2:], 80)
+	binary.BigEndian.PutUint32(body[4:], 1000)
+	body[12], body[13] = headerTCP/4<<4, flagSYN
+	return build(from, to, unix.IPPROTO_TCP, body, sumTCP)
+}
+
+// checksums says what is wrong with a packet's sums: over everything with its sum in it the result is 0 (RFC 1071).
+func checksums(t *testing.T, b []byte) packet {
+	t.Helper()
+	p, ok := parse(b)
+	if !ok {
+		t.Fatalf("% x is no packet", b)
+	}
+	if p.from.Is4() && ^fold(add(0, b[:header4])) != 0 {
+		t.Errorf("the header's checksum is wrong: % x", b[:header4])
+	}
+	var n uint32
+	if p.protocol != unix.IPPROTO_ICMP {
+		n = add(add(n, p.from.AsSlice()), p.to.AsSlice()) + uint32(p.protocol) + uint32(len(p.body))
+	}
+	if ^fold(add(n, p.body)) != 0 {
+		t.Errorf("the body's checksum is wrong: % x", p.body)
+	}
+	return p
+}
+
+func TestAnswers(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		from, to netip.Addr
+	}{{"IPv4", a4, b4}, {"IPv6", a6, b6}} {
+		t.Run(c.name, func(t *testing.T) {
+			asked := checksums(t, syn(c.from, c.to))
+			if want := (tuple{netip.AddrPortFrom(c.from, 40000), netip.AddrPortFrom(c.to, 80)}); asked.tuple() != want {
+				t.Errorf("the tuple is %v, want %v", asked.tuple(), want)
+			}
+			r := checksums(t, asked.reset())
+			if want := (tuple{netip.AddrPortFrom(c.to, 80), netip.AddrPortFrom(c.from, 40000)}); r.tuple() != want {
+				t.Errorf("the reset is of %v, want %v", r.tuple(), want)
+			}
+			if r.flags() != flagRST|flagACK || binary.BigEndian.Uint32(r.body[8:]) != 1001 {
+				t.Errorf("the reset has flags %#x and acknowledges %d, want 1001", r.flags(), binary.BigEndian.Uint32(r.body[8:]))
+			}
+			u := checksums(t, asked.unreachable(noHost))
+			quoted := u.body[headerICMP:]
+			if u.from != c.to || u.to != c.from || !bytes.HasPrefix(asked.all, quoted) || len(quoted) < len(asked.all)-headerTCP+8 {
+				t.Errorf("the message is from %s to %s about % x", u.from, u.to, quoted)
+			}
+		})
+	}
+}
+
+// A segment in the middle of a connection is answered by its own numbers (RFC 9293, 3.10.7.1).
+func TestResetOfAnEstablishedConnection(t *testing.T) {
+	b := syn(a4, b4)
+	p, _ := parse(b)
+	p.body[13] = flagACK
+	binary.BigEndian.PutUint32(p.body[8:], 77)
+	r := checksums(t, p.reset())
+	if r.flags() != flagRST || binary.BigEndian.Uint32(r.body[4:]) != 77 {
+		t.Errorf("the reset has flags %#x and the number %d, want 77", r.flags(), binary.BigEndian.Uint32(r.body[4:]))
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	whole := func(change func(b []byte) []byte) []byte { return change(syn(a4, b4)) }
+	for _, c := range []struct {
+		name string
+		b    []byte
+	}{
+		{"nothing", nil},
+		{"a short header", []byte{0x45, 0, 0, 20}},
+		{"another version", whole(func(b []byte) []byte { b[0] = 0x55; return b })},
+		{"a header longer than the packet", whole(func(b []byte) []byte { b[0] = 0x4f; return b })},
+		{"a header of no length", whole(func(b []byte) []byte { b[0] = 0x40; return b })},
+		{"less than it says", whole(func(b []byte) []byte { return b[:30] })},
+		{"a fragment", whole(func(b []byte) []byte { b[7] = 1; return b })},
+		{"a first fragment", whole(func(b []byte) []byte { b[6] = 0x20; return b })},
+		{"another transport", whole(func(b []byte) []byte { b[9] = unix.IPPROTO_SCTP; return b })},
+		{"half a TCP header", build(a4, b4, unix.IPPROTO_TCP, make([]byte, 18), sumTCP)},
+		{"ICMPv6 over IPv4", build(a4, b4, unix.IPPROTO_ICMPV6, make([]byte, 8), sumICMP)},
+		{"IPv6 that is cut", syn(a6, b6)[:50]},
+	} {
+		if _, ok := parse(c.b); ok {
+			t.Errorf("%s is taken for a packet", c.name)
+		}
+	}
+}
+
+// FuzzParse: whatever a container sends, the answers to it can be made.
+func FuzzParse(f *testing.F) {
+	f.Add(syn(a4, b4))
+	f.Add(syn(a6, b6))
+	f.Add(build(a4, b4, unix.IPPROTO_UDP, make([]byte, headerUDP), 6))
+	f.Add(build(a6, b6, unix.IPPROTO_ICMPV6, []byte{echo6, 0, 0, 0, 0, 1, 0, 1}, sumICMP))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, ok := parse(b)
+		if !ok {
+			return
+		}
+		if len(p.all) > len(b) || len(p.body) > len(p.all) {
+			t.Fatal("there is more in it than was given")
+		}
+		for _, answer := range [][]byte{p.unreachable(noPort), tcpReset(p)} {
+			if answer == nil {
+				continue
+			}
+			if back, ok := parse(answer); !ok || back.to != p.from || back.from != p.to {
+				t.Errorf("the answer % x is none to % x", answer, b)
+			}
+		}
+	})
+}
+
+func tcpReset(p packet) []byte {
+	if p.protocol != unix.IPPROTO_TCP {
+		return nil
+	}
+	_ = p.tuple()
+	return p.reset()
+}
+
+func TestLimits(t *testing.T) {
+	r := &Relay{open: map[netip.Addr]*usage{}, limits: usage{connections: 4, flows: 2}}
+	for i, c := range []struct {
+		who  netip.Addr
+		kind func(*usage) *int
+		want bool
+	}{
+		{a4, connections, true},
+		{a4, connections, true},
+		{a4, connections, false}, // half of them
+		{b4, connections, true},
+		{b4, connections, true},
+		{a6, connections, false}, // there are no more
+		{a4, flows, true},
+		{a4, flows, false},
+	} {
+		if got := r.enter(c.who, c.kind); got != c.want {
+			t.Errorf("%d: %s may begin another one: %v, want %v", i, c.who, got, c.want)
+		}
+	}
+	r.leave(a4, connections)
+	if !r.enter(a6, connections) {
+		t.Error("what has ended makes no room")
+	}
+	r.leave(a4, connections)
+	r.leave(a4, flows)
+	r.leave(a6, connections)
+	if len(r.open) != 1 {
+		t.Errorf("%d containers are remembered, want the one that has connections", len(r.open))
+	}
+}

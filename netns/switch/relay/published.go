@@ -1,0 +1,83 @@
+package relay
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/ipv4"
+)
+
+// Clients passes datagrams between the clients of a listener and whatever begin connects each of them with, until the listener is closed. ended is called for each connection that was
+// begun, before it is closed: after it was idle for long, or because somebody closed it.
+func Clients(listener *net.UDPConn, idle time.Duration, begin func(client netip.AddrPort) (net.Conn, error), ended func(net.Conn)) {
+	l := newBatch(listener, nil)
+	var mu sync.Mutex
+	flows := map[netip.AddrPort]*visit{}
+	for {
+		m, err := l.receive()
+		if err != nil {
+			break
+		}
+		for list := m.list(); len(list) > 0; {
+			address := list[0].Addr.(*net.UDPAddr)
+			client := address.AddrPort()
+			n := 1
+			for n < len(list) && list[n].Addr.(*net.UDPAddr).AddrPort() == client {
+				n++
+			}
+			mu.Lock()
+			f := flows[client]
+			mu.Unlock()
+			if f == nil {
+				if c, err := begin(client); err == nil {
+					f = &visit{batch: newBatch(c, nil)}
+					mu.Lock()
+					flows[client] = f
+					mu.Unlock()
+					go func() {
+						answers(l, address, f, idle)
+						mu.Lock()
+						delete(flows, client)
+						mu.Unlock()
+						ended(c)
+						_ = c.Close() // it is over
+					}()
+				}
+			}
+			if f != nil {
+				f.last.Store(time.Now().UnixNano())
+				_ = f.send(list[:n]) // like any datagrams that are lost
+			}
+			list = list[n:]
+		}
+		m.lend()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, f := range flows {
+		_ = f.conn.Close() // its goroutine ends
+	}
+}
+
+// visit is what a client has to do with us.
+type visit struct {
+	*batch
+	last atomic.Int64 // as carry has it
+}
+
+// answers sends what comes back on a connection to its client.
+func answers(l *batch, client *net.UDPAddr, f *visit, idle time.Duration) {
+	f.last.Store(time.Now().UnixNano())
+	carry(&addressed{l, client}, f.batch, idle, &f.last)
+}
+
+// addressed is a listener's socket as the way to one client.
+type addressed struct {
+	*batch
+	client *net.UDPAddr
+}
+
+func (a *addressed) send(list []ipv4.Message) error { return a.sendTo(list, a.client) }

@@ -1,0 +1,197 @@
+package relay
+
+// Flows of UDP: two connected sockets each, one that speaks with the container and has the address it sent to, one of the host's.
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+)
+
+// A flow without packets is forgotten: name look-ups soon, others as conntrack does.
+const (
+	idleFlow = 180 * time.Second
+	idleName = 10 * time.Second
+)
+
+// flow is one that is carried.
+type flow struct {
+	out   *net.UDPConn
+	first []byte // the beginning of its first packet, to be quoted
+}
+
+// datagram takes one that no socket of ours is there for yet: it begins a flow, or came at the same time as the one that did.
+func (r *Relay) datagram(p packet) {
+	key := p.tuple()
+	payload := p.body[headerUDP:]
+	r.mu.Lock()
+	f := r.flows[key]
+	r.mu.Unlock()
+	if f != nil {
+		_, _ = f.out.Write(payload) // like any that is lost
+		return
+	}
+	to, ok := Target(key.to)
+	if !ok {
+		return // dropped: an answer would say that there is something
+	}
+	r.mu.Lock()
+	ok = r.enter(p.from, flows)
+	r.mu.Unlock()
+	if !ok {
+		return
+	}
+	in, out, err := r.sockets(key, to)
+	if err != nil {
+		r.endFlow(key)
+		if errors.Is(err, unix.ENETUNREACH) {
+			r.put(p.unreachable(noNetwork))
+		}
+		return
+	}
+	f = &flow{out: out, first: slices.Clone(p.all[:min(len(p.all), header6+headerUDP)])}
+	r.mu.Lock()
+	r.flows[key] = f
+	r.mu.Unlock()
+	_, _ = out.Write(payload) // likewise
+	idle := idleFlow
+	if key.to.Port() == 53 {
+		idle = idleName
+	}
+	go func() {
+		refused := func() {
+			quoted := packet{all: f.first, from: p.from, to: p.to}
+			r.put(quoted.unreachable(noPort))
+		}
+		Carry(in, out, idle, refused)
+		r.endFlow(key)
+	}()
+}
+
+// endFlow forgets a flow.
+func (r *Relay) endFlow(key tuple) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.flows, key)
+	r.leave(key.from.Addr(), flows)
+}
+
+// sockets makes a flow's: the container's side has the address that was sent to.
+func (r *Relay) sockets(key tuple, to netip.AddrPort) (in, out *net.UDPConn, err error) {
+	if out, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to)); err != nil {
+		return nil, nil, err
+	}
+	inner, err := r.DialUDP(key.to, key.from)
+	if err != nil {
+		return nil, nil, errors.Join(err, out.Close())
+	}
+	return inner.(*net.UDPConn), out, nil
+}
+
+// DialUDP makes a socket of the namespace that has from, any address, as its own, and is connected to a container's.
+func (r *Relay) DialUDP(from, to netip.AddrPort) (net.Conn, error) {
+	fd := -1
+	family := unix.AF_INET
+	if from.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	err := r.inside(func() (err error) {
+		fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Other containers may have flows from the same address. Until it is connected the socket takes nothing, or it would take what is theirs.
+	nothing := &unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}}
+	err = errors.Join(transparent(fd, from.Addr()), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, nothing))
+	if err == nil {
+		err = unix.Bind(fd, Sockaddr(from))
+	}
+	if err == nil {
+		err = unix.Connect(fd, Sockaddr(to))
+	}
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+	}
+	f := os.NewFile(uintptr(fd), "container")
+	defer f.Close() //nolint:errcheck // the connection has a descriptor of its own
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	return net.FileConn(f)
+}
+
+// Sockaddr is an address as system calls take it.
+func Sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+}
+
+// Carry passes datagrams both ways between two connected sockets until none came either way for as long as idle, or one was closed, and closes both. refused is called when b says that
+// nobody listens where it sends to.
+func Carry(a, b net.Conn, idle time.Duration, refused func()) {
+	var last atomic.Int64
+	last.Store(time.Now().UnixNano())
+	var both sync.WaitGroup
+	inner, outer := newBatch(a, nil), newBatch(b, refused)
+	way := func(to, from *batch) {
+		carry(to, from, idle, &last)
+		_ = a.Close() // the other way hears of it
+		_ = b.Close() // likewise
+	}
+	both.Go(func() { way(outer, inner) })
+	way(inner, outer)
+	both.Wait()
+}
+
+// sender is where datagrams go.
+type sender interface {
+	send(list []ipv4.Message) error
+}
+
+// carry passes datagrams on one way; last is when the last one was, either way, in nanoseconds.
+func carry(to sender, from *batch, idle time.Duration, last *atomic.Int64) {
+	for {
+		if err := from.conn.SetReadDeadline(time.Now().Add(idle)); err != nil {
+			return
+		}
+		// The deadline is moved now and then, not with each datagram.
+		for until := time.Now().Add(idle / 2); time.Now().Before(until); {
+			m, err := from.receive()
+			switch {
+			case isTimeout(err):
+				if time.Since(time.Unix(0, last.Load())) >= idle {
+					return
+				}
+				until = time.Time{} // the other way is in use
+				continue
+			case err != nil:
+				return
+			}
+			last.Store(time.Now().UnixNano())
+			err = to.send(m.list())
+			m.lend()
+			if err != nil {
+				return
+			}
+		}
+	}
+}
+
+// isTimeout knows the deadlines of the kernel's and the stack's sockets.
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
