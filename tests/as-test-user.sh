@@ -15,7 +15,7 @@ chown -R "$user:" "$dir"
 chmod 755 "$dir"
 cd "$dir/pkg"
 keep=()
-for name in SKIFF_E2E_WHOLE SKIFF_E2E_PAIR SKIFF_E2E_SHAPES SKIFF_E2E_CACHE SKIFF_E2E_CONFORMANCE SKIFF_E2E_SMALL SKIFF_E2E_FULL SKIFF_E2E_KEEP_GOING SKIFF_BENCH SKIFF_TEST_CGROUP CI; do
+for name in SKIFF_E2E_WHOLE SKIFF_E2E_PAIR SKIFF_E2E_SHAPES SKIFF_E2E_CACHE SKIFF_E2E_CONFORMANCE SKIFF_E2E_SMALL SKIFF_E2E_FULL SKIFF_E2E_KEEP_GOING SKIFF_E2E_UPDATE SKIFF_BENCH SKIFF_TEST_CGROUP CI; do
 	[ -z "${!name:-}" ] || keep+=("$name=${!name}")
 done
 setpriv --reuid="$user" --regid="$user" --init-groups --inh-caps=-all env -i "PATH=$PATH" "USER=$user" "HOME=$dir/home" "TMPDIR=$dir/tmp" \

@@ -99,7 +99,7 @@ func (o *fileOp) CacheMap(context.Context, solver.JobContext, int) (*solver.Cach
 	for i := range changed {
 		delete(picks, i)
 	}
-	m, err := o.cacheMap("skiff.file.v1", described, picks)
+	m, err := o.cacheMap("skiff.file.v2", described, picks)
 	return m, true, err
 }
 
