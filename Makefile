@@ -7,8 +7,9 @@ GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -buildid='
 
 .PHONY: build build-whole test unit e2e test-vm floors lint bench quickstart setup install clean help
 
-build: ## the front (bin/skiff) and the engine beside it (libexec/skiff/skiff-engine)
+build: ## the front (bin/skiff), the engine and the switch beside it (libexec/skiff/skiff-engine, skiff-switch)
 	$(GOBUILD) -tags $(TAGS) -o libexec/skiff/skiff-engine .
+	$(GOBUILD) -tags $(TAGS),switch -o libexec/skiff/skiff-switch .
 	$(GOBUILD) -tags $(TAGS),front -o bin/skiff .
 
 build-whole: ## everything in one binary (bin/skiff-whole)
@@ -44,6 +45,7 @@ setup: ## install what the tests need and make the test user
 install: build ## into PREFIX (/usr/local); skiff-oci is a link to skiff
 	install -D -m 755 bin/skiff $(DESTDIR)$(PREFIX)/bin/skiff
 	install -D -m 755 libexec/skiff/skiff-engine $(DESTDIR)$(PREFIX)/libexec/skiff/skiff-engine
+	install -D -m 755 libexec/skiff/skiff-switch $(DESTDIR)$(PREFIX)/libexec/skiff/skiff-switch
 	ln -sf skiff $(DESTDIR)$(PREFIX)/bin/skiff-oci
 
 clean: ## remove what was built

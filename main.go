@@ -1,3 +1,5 @@
+//go:build !switch
+
 // Command skiff runs containers without a daemon and without root.
 package main
 

@@ -3,7 +3,7 @@
 // needs it and goes soon after the last. What is known of networks and addresses is in files (package netns); what a container has, its monitor asks for again
 // when the switch was killed, so nothing is lost with it.
 //
-// It is a life of the engine, a member of the user's user namespace; its own network namespace is the host's, where its sockets towards the world are.
+// It is a program of its own beside the engine (main_switch.go), which is small and starts soon; where that is not installed, a life of the engine. It is a member of the user's user namespace; its own network namespace is the host's, where its sockets towards the world are.
 package netswitch
 
 import (
@@ -67,6 +67,9 @@ func Main(args []string) int {
 	setName("skiff-switch")
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE, unix.SIGINT)
 	h, listener, err := open(args)
+	if errors.Is(err, errNoStack) {
+		err = becomeEngine(args)
+	}
 	text := plug.Ready
 	if err != nil {
 		text = err.Error()
@@ -79,6 +82,24 @@ func Main(args []string) int {
 	time.AfterFunc(trimPause, trim)
 	<-h.gone
 	return 0
+}
+
+// becomeEngine goes on as the engine's switch, which has the stack in it; it returns when that cannot be had. Descriptors are handed on as they came.
+func becomeEngine(args []string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	engine := filepath.Join(filepath.Dir(self), plug.EngineName)
+	for _, fd := range []uintptr{readyFD, spaceFD} {
+		if fd == readyFD || len(args) > 2 {
+			if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
+				return err
+			}
+		}
+	}
+	err = unix.Exec(engine, append([]string{stage.Switch}, args...), append(os.Environ(), plug.UplinkVariable+"="+plug.UplinkStack))
+	return fmt.Errorf("%w: cannot execute %s: %w", errNoStack, engine, err)
 }
 
 // trimPause is when everything that the start touches has been touched.

@@ -14,14 +14,10 @@ import (
 
 	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/netns/switch/relay"
-	"github.com/skiff-containers/skiff/netns/switch/uplink"
 )
 
 // packetName is the other end of the uplink's interface without /dev/net/tun.
 const packetName = "up1"
-
-// stackAddress is the stack's on that end: what it hears must not be taken for its own words, so the interface's is another.
-var stackAddress = net.HardwareAddr{2, 0x73, 0x6b, 0x69, 0x66, 1}
 
 // way carries what containers and the world say to each other.
 type way interface {
@@ -46,19 +42,12 @@ func (s *space) open() (w way, kernel bool, err error) {
 			return nil, false, err
 		}
 	}
-	if err := s.rules(0, 0); err != nil {
-		return nil, false, err
-	}
-	begin, err := s.makeStack()
-	if err == nil {
-		err = s.addUplink()
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	w, err = begin()
+	w, err = s.stack()
 	return w, false, err
 }
+
+// errNoStack says that this program has no stack in it.
+var errNoStack = errors.New("the kernel has no socket and tproxy in nf_tables, and this program no stack of its own")
 
 // serve gives a relay its device: a TUN device where users may have one, else a veth pair with a packet socket.
 func (s *space) serve(r *relay.Relay) error {
@@ -124,29 +113,4 @@ func (s *space) pair(refused error) (near, far netlink.Link, err error) {
 		return nil, nil, fmt.Errorf("cannot set up the uplink: %w", err)
 	}
 	return near, far, nil
-}
-
-// makeStack makes the interface of the stack, and returns what starts it.
-func (s *space) makeStack() (begin func() (way, error), err error) {
-	var device *os.File
-	err = s.do(func() (err error) {
-		device, err = uplink.Device(uplinkName)
-		return err
-	})
-	if err == nil {
-		return func() (way, error) { return uplink.Start(device) }, nil
-	}
-	_, far, err := s.pair(err)
-	if err != nil {
-		return nil, err
-	}
-	fd := -1
-	err = s.do(func() (err error) {
-		fd, err = uplink.PacketSocket(far.Attrs().Index)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot set up the uplink: %w", err)
-	}
-	return func() (way, error) { return uplink.StartPacket(fd, stackAddress) }, nil
 }
