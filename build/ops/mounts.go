@@ -217,20 +217,6 @@ func (m *mounts) memory() (*os.File, error) {
 	return os.OpenFile(at, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }
 
-// ssh binds the agent's socket.
-func (m *mounts) ssh(mount *pb.Mount) error {
-	o := mount.SSHOpt
-	path, ok := m.op.env.SSH[o.ID]
-	if !ok {
-		if o.Optional {
-			return nil
-		}
-		return fmt.Errorf("cannot find the ssh agent %q: give it with --ssh %s[=SOCKET]", o.ID, o.ID)
-	}
-	m.binds = append(m.binds, config.Mount{Type: config.MountBind, Source: path, Target: filepath.Join("/", mount.Dest), ReadOnly: false})
-	return nil
-}
-
 // commit keeps the outputs.
 func (m *mounts) commit(name string) ([]solver.Result, error) {
 	results := make([]solver.Result, len(m.outputs))
