@@ -163,6 +163,8 @@ func condition(name string) (bool, error) {
 		return os.Getenv(envSmall) != "", nil
 	case name == "mapauto":
 		return exec.Command("unshare", "-Ur", "--map-auto", "true").Run() == nil, nil
+	case name == "binfmt": // emulators can be registered in a user namespace
+		return exec.Command("unshare", "-Urm", "mount", "-t", "binfmt_misc", "none", "/proc/sys/fs/binfmt_misc").Run() == nil, nil
 	case name == "root":
 		return os.Getuid() == 0, nil
 	case name == "cgroup2":

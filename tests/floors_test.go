@@ -110,7 +110,9 @@ func chain(pkgs map[string]listed, to string) string {
 // room is a package's name within the module.
 func room(path string) string { return strings.TrimPrefix(strings.TrimPrefix(path, module), "/") }
 
-func shapes() map[string]string { return map[string]string{"whole": tags, "front": tags + ",front", "switch": tags + ",switch"} }
+func shapes() map[string]string {
+	return map[string]string{"whole": tags, "front": tags + ",front", "switch": tags + ",switch"}
+}
 
 func TestFloors(t *testing.T) {
 	if os.Getenv("SKIFF_E2E_WHOLE") != "" {
