@@ -4,12 +4,9 @@ package build
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -19,6 +16,7 @@ import (
 
 	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/build/snap"
+	"github.com/skiff-containers/skiff/pull"
 	"github.com/skiff-containers/skiff/storage"
 	"github.com/skiff-containers/skiff/storage/disk"
 	"github.com/skiff-containers/skiff/storage/image"
@@ -121,23 +119,11 @@ func (b *Built) step(img *Image, l snap.Layer, parent string) (storage.Layer, er
 			return have, nil
 		}
 	}
-	root, err := os.Open(l.Dir)
-	if err != nil {
-		return storage.Layer{}, fmt.Errorf("cannot read a step: %w", err)
-	}
-	defer root.Close() // only read from
-	o := files.TarOptions{Changes: true}
+	o := files.StageOptions{Own: true}
 	if rewrite {
 		o.Latest = *img.Epoch
 	}
-	// Twice through the files, which are in memory by now: with the digest known, a layer that is there already need not be unpacked.
-	h := sha256.New()
-	if err := files.Tar(h, root, o); err != nil {
-		return storage.Layer{}, err
-	}
-	made, err := b.images.PutLayerAs("sha256:"+hex.EncodeToString(h.Sum(nil)), parent, func() (io.ReadCloser, error) {
-		return files.TarReader(root, o), nil
-	})
+	made, err := pull.PutDirectory(b.images, parent, l.Dir, o)
 	if err != nil {
 		return storage.Layer{}, err
 	}

@@ -3,17 +3,13 @@ package pull
 // This file makes an image of a container: its image's layers, and one of what the container changed.
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/run/config"
@@ -57,7 +53,11 @@ func Commit(s *storage.Store, o CommitOptions) (string, error) {
 			return "", err
 		}
 	}
-	layer, err := putUpper(s, layers, o.Upper)
+	parent := ""
+	if n := len(layers); n > 0 {
+		parent = layers[n-1].ID
+	}
+	layer, err := PutDirectory(s, parent, o.Upper, files.StageOptions{})
 	if err != nil {
 		return "", err
 	}
@@ -73,24 +73,16 @@ func Commit(s *storage.Store, o CommitOptions) (string, error) {
 	return s.PutImage(layers, config, names...)
 }
 
-// putUpper makes a layer of a directory of changes.
-func putUpper(s *storage.Store, below []storage.Layer, dir string) (storage.Layer, error) {
-	root, err := os.Open(dir)
+// PutDirectory makes a layer over parent ("" for a first one) of an upper directory.
+func PutDirectory(s *storage.Store, parent, upper string, o files.StageOptions) (storage.Layer, error) {
+	root, err := os.Open(upper)
 	if err != nil {
-		return storage.Layer{}, fmt.Errorf("cannot read the container's changes: %w", err)
+		return storage.Layer{}, fmt.Errorf("cannot read the changes of a layer: %w", err)
 	}
 	defer root.Close() // only read from
-	parent := ""
-	if n := len(below); n > 0 {
-		parent = below[n-1].ID
-	}
-	// Twice through the files, which are in memory by then: the layer's id follows from its contents.
-	h := sha256.New()
-	if err := files.Tar(h, root, files.TarOptions{Changes: true}); err != nil {
-		return storage.Layer{}, err
-	}
-	return s.PutLayerAs(digest.NewDigest(digest.SHA256, h).String(), parent, func() (io.ReadCloser, error) {
-		return files.TarReader(root, files.TarOptions{Changes: true}), nil
+	return s.PutFiles(parent, func(dir *os.File) (storage.Filled, error) {
+		made, err := files.Stage(dir, root, s.Scratch(), o)
+		return storage.Filled(made), err
 	})
 }
 

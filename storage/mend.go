@@ -74,5 +74,9 @@ func sweptAway(err error) bool {
 		return false
 	}
 	text := err.Error()
-	return strings.Contains(text, unix.ENOENT.Error()) && (strings.Contains(text, "/temp-dir-") || strings.Contains(text, "unpacking failed"))
+	if strings.Contains(text, "/overlay/staging/") && strings.Contains(text, "failed to acquire lock") {
+		return true // it is just being swept
+	}
+	return strings.Contains(text, unix.ENOENT.Error()) &&
+		(strings.Contains(text, "/temp-dir-") || strings.Contains(text, "unpacking failed") || strings.Contains(text, "/overlay/staging/"))
 }

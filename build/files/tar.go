@@ -52,9 +52,23 @@ func TarAll(w io.Writer, parts []Part, o TarOptions) error {
 }
 
 type tarrer struct {
-	w     *tar.Writer
-	o     TarOptions
-	links map[[2]uint64]string
+	w       *tar.Writer
+	o       TarOptions
+	links   map[[2]uint64]string
+	entered func(h *tar.Header, f *os.File) error // nil, or writes a header and what is in its file
+	sockets []string                              // left out
+}
+
+// write writes an entry; f has a regular file's contents.
+func (t *tarrer) write(h *tar.Header, f *os.File) error {
+	if t.entered != nil {
+		return t.entered(h, f)
+	}
+	if err := t.w.WriteHeader(h); err != nil || f == nil {
+		return err
+	}
+	_, err := io.CopyN(t.w, f, h.Size)
+	return err
 }
 
 // directory writes what is in an open directory.
@@ -69,7 +83,7 @@ func (t *tarrer) directory(parent *os.File, at string) error {
 		return err
 	}
 	if t.o.Changes && at != "" && opaque(dir) {
-		if err := t.w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: at + "/.wh..wh..opq", ModTime: time.Unix(0, 0)}); err != nil {
+		if err := t.write(&tar.Header{Typeflag: tar.TypeReg, Name: at + "/.wh..wh..opq", ModTime: time.Unix(0, 0)}, nil); err != nil {
 			return err
 		}
 	}
@@ -84,12 +98,17 @@ func (t *tarrer) directory(parent *os.File, at string) error {
 
 // opaque says whether an upper directory hides what is below it.
 func opaque(dir *os.File) bool {
-	for _, name := range []string{"user.overlay.opaque", "trusted.overlay.opaque", "user.fuseoverlayfs.opaque"} {
+	for _, name := range opaqueNames() {
 		if v := attribute(dir, name); string(v) == "y" || string(v) == "x" {
 			return true
 		}
 	}
 	return false
+}
+
+// opaqueNames are the spellings of the attribute that says it.
+func opaqueNames() []string {
+	return []string{"user.overlay.opaque", "trusted.overlay.opaque", "user.fuseoverlayfs.opaque"}
 }
 
 func (t *tarrer) entry(dir *os.File, name, full string) error {
@@ -126,9 +145,10 @@ func (t *tarrer) entry(dir *os.File, name, full string) error {
 	case unix.S_IFIFO:
 		h.Typeflag = tar.TypeFifo
 	default:
-		return nil // a socket is nothing without its listener
+		t.sockets = append(t.sockets, full) // nothing without their listener
+		return nil
 	}
-	return t.w.WriteHeader(h)
+	return t.write(h, nil)
 }
 
 func (t *tarrer) subdirectory(dir *os.File, name, full string, h *tar.Header) error {
@@ -139,7 +159,7 @@ func (t *tarrer) subdirectory(dir *os.File, name, full string, h *tar.Header) er
 	defer sub.Close() // only read from
 	h.Typeflag, h.Name = tar.TypeDir, full+"/"
 	keep(h, sub)
-	if err := t.w.WriteHeader(h); err != nil {
+	if err := t.write(h, nil); err != nil {
 		return err
 	}
 	return t.directory(sub, full)
@@ -151,7 +171,7 @@ func (t *tarrer) file(dir *os.File, name string, h *tar.Header, st *unix.Stat_t)
 		id := [2]uint64{st.Dev, st.Ino}
 		if first, ok := t.links[id]; ok {
 			h.Typeflag, h.Size, h.Linkname = tar.TypeLink, 0, first
-			return t.w.WriteHeader(h)
+			return t.write(h, nil)
 		}
 		t.links[id] = h.Name
 	}
@@ -161,11 +181,7 @@ func (t *tarrer) file(dir *os.File, name string, h *tar.Header, st *unix.Stat_t)
 	}
 	defer f.Close() // only read from
 	keep(h, f)
-	if err := t.w.WriteHeader(h); err != nil {
-		return err
-	}
-	_, err = io.CopyN(t.w, f, st.Size)
-	return err
+	return t.write(h, f)
 }
 
 // keep writes a file's attributes into its header.
@@ -178,26 +194,4 @@ func keep(h *tar.Header, f *os.File) {
 			h.PAXRecords["SCHILY.xattr."+name] = string(v)
 		}
 	}
-}
-
-// TarReader is Tar for who reads. After Close nothing reads from root any more.
-func TarReader(root *os.File, o TarOptions) io.ReadCloser {
-	r, w := io.Pipe()
-	t := &tarReader{r, make(chan struct{})}
-	go func() {
-		defer close(t.done)
-		w.CloseWithError(Tar(w, root, o))
-	}()
-	return t
-}
-
-type tarReader struct {
-	*io.PipeReader
-	done chan struct{}
-}
-
-func (t *tarReader) Close() error {
-	err := t.PipeReader.Close()
-	<-t.done
-	return err
 }
