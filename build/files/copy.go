@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -31,6 +30,8 @@ type CopyOptions struct {
 	EmptyOK  bool       // a pattern that matches nothing is no error
 	// Required are paths, from the source's root on, that the include patterns must have found.
 	Required []string
+	// Direct is how to make the files of new directories past the union mount; nil is through it. Who looks into the root afterwards has to mount it anew.
+	Direct *Direct
 }
 
 // Copy takes files from a source into a root, at dest: a directory that is there or ends in a slash gets them inside. Links in dest are
@@ -51,13 +52,16 @@ func Copy(ctx context.Context, src Source, root *os.File, dest string, o CopyOpt
 	if slash {
 		dest += "/"
 	}
-	c := &copier{ctx: ctx, src: src, root: root, o: o, links: map[[2]uint64]string{}, found: map[string]bool{}}
+	c := &copier{ctx: ctx, src: src, root: root, o: o, links: map[[2]uint64]string{}, found: map[string]bool{}, buf: make([]byte, minClone)}
 	if o.ModeText != "" {
 		set, err := mode.ParseWithUmask(o.ModeText, 0)
 		if err != nil {
 			return fmt.Errorf("cannot use the mode %q: %w", o.ModeText, err)
 		}
 		c.set = &set
+	}
+	if o.Direct != nil && len(paths) == 1 { // of several, one may find what another has made
+		c.direct = &direct{c: c, Direct: *o.Direct}
 	}
 	for _, p := range paths {
 		if o.Unpack {
@@ -90,6 +94,9 @@ type copier struct {
 	links map[[2]uint64]string // where the first name of a file with several went
 	found map[string]bool
 	dirs  []dirTime
+	// direct makes what lies in new directories; nil is off.
+	direct *direct
+	buf    []byte
 }
 
 // dirTime is a directory whose time is set when everything is in it.
@@ -120,6 +127,8 @@ func (c *copier) one(from chosen, dest string) error {
 		return err
 	}
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	_, err = Stat(c.root, Rel(dest))
+	before := err == nil
 	if strings.HasSuffix(dest, "/") {
 		f, err := MakeAll(c.root, dest, c.parents(), c.o.Owner, c.o.Time)
 		if err != nil {
@@ -145,11 +154,19 @@ func (c *copier) one(from chosen, dest string) error {
 		return err
 	}
 	_ = f.Close()
+	if c.direct != nil && isDir && c.o.Contents && (!exists || there.Mode&unix.S_IFMT == unix.S_IFDIR) {
+		if err := c.direct.begin(c.root, to, before); err != nil {
+			return err
+		}
+	}
 	c.dirs = nil
 	err = c.src.Walk(name, c.o.Pick, func(e Entry) error {
 		c.found[Rel(path.Join(c.o.Path, e.Rel))] = true
 		return c.entry(e, path.Join(to, e.Rel))
 	})
+	if c.direct != nil {
+		err = c.direct.finish(name, err)
+	}
 	for i := len(c.dirs) - 1; i >= 0 && err == nil; i-- {
 		err = c.touchDir(c.dirs[i])
 	}
@@ -206,6 +223,9 @@ func (c *copier) entry(e Entry, to string) error {
 	if Rel(to) == "." {
 		return nil // the root is there, and keeps what it has
 	}
+	if c.direct != nil && c.direct.covers(to) {
+		return c.direct.add(e, to)
+	}
 	dir, base, err := parent(c.root, to)
 	if err != nil {
 		return err
@@ -238,11 +258,14 @@ func (c *copier) entry(e Entry, to string) error {
 			return &os.PathError{Op: "make directory", Path: "/" + to, Err: err}
 		}
 		c.dirs = append(c.dirs, dirTime{to, c.when(&e.Stat)})
+		if c.direct != nil {
+			c.direct.below = to
+		}
 	case unix.S_IFREG:
-		if linked, err := c.link(e, dir, base, to); err != nil || linked {
+		if linked, err := c.link(e, c.root, dir, base, to); err != nil || linked {
 			return err
 		}
-		if err := c.data(e, dir, base); err != nil {
+		if _, err := c.data(e, dir, base, c.buf); err != nil {
 			return err
 		}
 	case unix.S_IFLNK:
@@ -269,8 +292,8 @@ func (c *copier) makeRoom(dir *os.File, base, to string, st *unix.Stat_t, kind u
 	return removeAt(dir, base)
 }
 
-// link makes a hard link for a further name of a file that was copied.
-func (c *copier) link(e Entry, dir *os.File, base, to string) (bool, error) {
+// link makes a hard link for a further name of a file that was copied, beneath root.
+func (c *copier) link(e Entry, root, dir *os.File, base, to string) (bool, error) {
 	if e.Stat.Nlink < 2 {
 		return false, nil
 	}
@@ -280,7 +303,7 @@ func (c *copier) link(e Entry, dir *os.File, base, to string) (bool, error) {
 		c.links[id] = to
 		return false, nil
 	}
-	from, name, err := parent(c.root, first)
+	from, name, err := parent(root, first)
 	if err != nil {
 		return false, err
 	}
@@ -291,18 +314,18 @@ func (c *copier) link(e Entry, dir *os.File, base, to string) (bool, error) {
 	return true, nil
 }
 
-// data copies a file's contents and attributes. The target is new: it did not exist, or was removed.
-func (c *copier) data(e Entry, dir *os.File, base string) error {
+// data copies a file's contents and attributes. The target is new: it did not exist, or was removed. same says that the file is still what it was when it was found.
+func (c *copier) data(e Entry, dir *os.File, base string, buf []byte) (same bool, err error) {
 	in, err := openAt(e.Dir, e.Base, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer in.Close() // only read from
 	out, err := openAt(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return false, err
 	}
-	_, err = io.Copy(out, in)
+	err = copyData(out, in, e.Stat.Size, buf)
 	if uid := c.owner(&e.Stat); err == nil {
 		err = out.Chown(int(uid.UID), int(uid.GID)) // before the attributes: it would clear the capabilities
 	}
@@ -311,7 +334,11 @@ func (c *copier) data(e Entry, dir *os.File, base string) error {
 			_ = unix.Fsetxattr(int(out.Fd()), name, attribute(in, name), 0) // as far as the target's file system takes them
 		}
 	}
-	return errors.Join(err, out.Close())
+	var now unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(int(in.Fd()), &now)
+	}
+	return now.Ino == e.Stat.Ino && now.Size == e.Stat.Size && now.Mtim == e.Stat.Mtim && now.Ctim == e.Stat.Ctim, errors.Join(err, out.Close())
 }
 
 func (c *copier) symlink(e Entry, dir *os.File, base string) error {

@@ -69,9 +69,18 @@ func owners(picks map[int][]files.Pick, o *pb.ChownOpt) {
 
 // CacheMap implements solver.Op: what is copied counts by its content, what is changed by how it was made.
 func (o *fileOp) CacheMap(context.Context, solver.JobContext, int) (*solver.CacheMap, bool, error) {
-	picks := map[int][]files.Pick{}
+	described, picks, err := o.describe()
+	if err != nil {
+		return nil, false, err
+	}
+	m, err := o.cacheMap("skiff.file.v2", described, picks)
+	return m, true, err
+}
+
+// describe says what the operation does, whatever its inputs are, and what it takes of those that it does not change.
+func (o *fileOp) describe() (described []string, picks map[int][]files.Pick, err error) {
+	picks = map[int][]files.Pick{}
 	changed := map[int]bool{}
-	var described []string
 	for _, a := range o.op.Actions {
 		clone := a.CloneVT()
 		changed[int(a.Input)] = true
@@ -92,15 +101,14 @@ func (o *fileOp) CacheMap(context.Context, solver.JobContext, int) (*solver.Cach
 		}
 		text, err := json.Marshal(clone)
 		if err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
 		described = append(described, string(text))
 	}
 	for i := range changed {
 		delete(picks, i)
 	}
-	m, err := o.cacheMap("skiff.file.v2", described, picks)
-	return m, true, err
+	return described, picks, nil
 }
 
 // Exec implements solver.Op.
@@ -113,6 +121,12 @@ func (o *fileOp) Exec(ctx context.Context, _ solver.JobContext, inputs []solver.
 		}
 	}()
 	outputs := map[int64]*snap.Draft{}
+	places := map[*snap.Draft]*place{}
+	defer func() {
+		for _, p := range places {
+			p.close()
+		}
+	}()
 	for i, a := range o.op.Actions {
 		index := int64(len(inputs) + i)
 		d := drafts[a.Input]
@@ -127,10 +141,17 @@ func (o *fileOp) Exec(ctx context.Context, _ solver.JobContext, inputs []solver.
 			if d, err = o.env.Snap.New(ctx, in.Tree); err != nil {
 				return nil, err
 			}
+			drafts[index] = d
+			if places[d], err = o.place(in.Tree); err != nil {
+				return nil, err
+			}
 		}
 		delete(drafts, a.Input)
 		drafts[index] = d
-		if err := o.act(ctx, d, a, inputs, drafts); err != nil {
+		if err := d.Settle(ctx); err != nil {
+			return nil, err
+		}
+		if err := o.act(ctx, d, a, inputs, drafts, places[d]); err != nil {
 			return nil, err
 		}
 		if a.Output >= 0 {
@@ -148,7 +169,7 @@ func (o *fileOp) Exec(ctx context.Context, _ solver.JobContext, inputs []solver.
 				delete(drafts, key)
 			}
 		}
-		tree, err := d.Commit(o.name)
+		tree, err := places[d].commit(o.env.Snap, d, o.name)
 		if err != nil {
 			return nil, err
 		}
@@ -158,7 +179,7 @@ func (o *fileOp) Exec(ctx context.Context, _ solver.JobContext, inputs []solver.
 }
 
 // act does one action in a draft.
-func (o *fileOp) act(ctx context.Context, d *snap.Draft, a *pb.FileAction, inputs []solver.Result, drafts map[int64]*snap.Draft) error {
+func (o *fileOp) act(ctx context.Context, d *snap.Draft, a *pb.FileAction, inputs []solver.Result, drafts map[int64]*snap.Draft, p *place) error {
 	root := d.Root()
 	switch {
 	case a.GetMkdir() != nil:
@@ -185,16 +206,20 @@ func (o *fileOp) act(ctx context.Context, d *snap.Draft, a *pb.FileAction, input
 	case a.GetRm() != nil:
 		return files.Remove(root, a.GetRm().Path, a.GetRm().AllowWildcard, a.GetRm().AllowNotFound)
 	case a.GetCopy() != nil:
-		return o.copy(ctx, root, a, inputs, drafts)
+		return o.copy(ctx, d, a, inputs, drafts, p)
 	}
 	return fmt.Errorf("cannot do file action %T: it is not known", a.Action)
 }
 
-func (o *fileOp) copy(ctx context.Context, root *os.File, a *pb.FileAction, inputs []solver.Result, drafts map[int64]*snap.Draft) error {
-	c := a.GetCopy()
+func (o *fileOp) copy(ctx context.Context, d *snap.Draft, a *pb.FileAction, inputs []solver.Result, drafts map[int64]*snap.Draft, p *place) error {
+	c, root := a.GetCopy(), d.Root()
 	var src files.Source
-	if d := drafts[a.SecondaryInput]; d != nil && a.SecondaryInput >= int64(len(inputs)) {
-		src.Root = d.Root()
+	var memory files.Remember
+	if from := drafts[a.SecondaryInput]; from != nil && a.SecondaryInput >= int64(len(inputs)) {
+		if err := from.Settle(ctx); err != nil {
+			return err
+		}
+		src.Root = from.Root()
 	} else {
 		in, err := ref(inputs, a.SecondaryInput)
 		if err != nil {
@@ -202,6 +227,9 @@ func (o *fileOp) copy(ctx context.Context, root *os.File, a *pb.FileAction, inpu
 		}
 		if src, err = o.env.Source(ctx, in); err != nil {
 			return err
+		}
+		if in.Local != nil {
+			memory = o.env.Memory
 		}
 	}
 	owner, err := o.owner(ctx, c.Owner, inputs, root)
@@ -215,6 +243,12 @@ func (o *fileOp) copy(ctx context.Context, root *os.File, a *pb.FileAction, inpu
 	if c.Mode != -1 && c.ModeStr == "" {
 		mode := uint32(c.Mode) & 0o7777
 		options.Mode = &mode
+	}
+	if options.Direct, err = p.direct(d, memory); err != nil {
+		return err
+	}
+	if options.Direct != nil {
+		defer options.Direct.Upper.Close() // nothing is buffered
 	}
 	return files.Copy(ctx, src, root, c.Dest, options)
 }

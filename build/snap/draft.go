@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +26,7 @@ type Draft struct {
 	lower   Tree
 	mounted *layer.Mounted
 	placed  []string // mount points of Place
+	past    bool     // files were written past the mount since it was made
 }
 
 // New mounts a tree for changes.
@@ -37,24 +37,59 @@ func (s *Store) New(ctx context.Context, lower Tree) (*Draft, error) {
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make a step: %w", err)
 	}
-	var dirs []string
-	for _, l := range slices.Backward(lower) {
-		dirs = append(dirs, l.Dir)
-	}
-	if len(dirs) == 0 {
+	if len(lower) == 0 {
 		// The root directory of an image from nothing is everybody's to read.
-		empty := filepath.Join(d.dir, "empty")
-		if err := os.Mkdir(empty, 0o755); err != nil {
+		if err := os.Mkdir(filepath.Join(d.dir, emptyDir), 0o755); err != nil {
 			return nil, fmt.Errorf("cannot make a step: %w", err)
 		}
-		dirs = []string{empty}
 	}
-	var err error
-	d.mounted, err = layer.Mount(ctx, layer.Options{Kind: s.kind(), Lower: dirs, Dir: filepath.Join(d.dir, "layer"), Target: target, Volatile: true})
-	if err != nil {
+	if err := d.mount(ctx); err != nil {
 		return nil, errors.Join(err, layer.Delete(d.dir))
 	}
 	return d, nil
+}
+
+// emptyDir lies below the first step of an image from nothing.
+const emptyDir = "empty"
+
+// mount mounts the tree.
+func (d *Draft) mount(ctx context.Context) (err error) {
+	var dirs []string
+	for _, l := range slices.Backward(d.lower) {
+		dirs = append(dirs, l.Dir)
+	}
+	if len(dirs) == 0 {
+		dirs = []string{filepath.Join(d.dir, emptyDir)}
+	}
+	d.mounted, err = layer.Mount(ctx, layer.Options{
+		Kind: d.store.kind(), Lower: dirs, Dir: filepath.Join(d.dir, "layer"), Target: filepath.Join(d.dir, "rootfs"), Volatile: true,
+	})
+	return err
+}
+
+// Upper opens the directory that the mount writes to, for writing past the mount; the mount is not to be used after that before Settle. It is nil when there is no
+// such directory, since the tree is a copy.
+func (d *Draft) Upper() (*os.File, error) {
+	if d.store.kind() == layer.VFS {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	d.past = true
+	return os.Open(filepath.Join(d.dir, upperDir))
+}
+
+// Settle mounts the tree anew if files were written past the mount, which may not have noticed.
+func (d *Draft) Settle(ctx context.Context) error {
+	if !d.past {
+		return nil
+	}
+	if err := d.unmount(); err != nil {
+		return err
+	}
+	if err := layer.Delete(filepath.Join(d.dir, "layer/work")); err != nil { // its traces of the first mount would forbid another
+		return err
+	}
+	d.past = false
+	return d.mount(ctx)
 }
 
 func randomBytes() []byte {
@@ -128,18 +163,4 @@ func (d *Draft) Commit(name string) (Tree, error) {
 	s.fresh = append(s.fresh, d.id)
 	s.mu.Unlock()
 	return tree, nil
-}
-
-// treeSize adds up the files below a directory.
-func treeSize(dir string) (total int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if info, err := e.Info(); err == nil && e.Type().IsRegular() {
-			total += info.Size()
-		}
-		return nil
-	})
-	return total, err
 }

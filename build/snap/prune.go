@@ -23,6 +23,7 @@ type Usage struct {
 	Size    int64 // bytes
 	Used    time.Time
 	Parents []string // steps that it lies on
+	Freed   int64    // bytes that its removal gave back: images and other steps may have files of it
 }
 
 // Usage lists steps and cache mounts, the latest first.
@@ -158,7 +159,10 @@ func (s *Store) Prune(pick func(Usage) bool) ([]Usage, error) {
 		trash := filepath.Join(s.Images.Scratch(), "gone-"+u.ID)
 		err := os.Rename(dir, trash)
 		if err == nil {
-			err = layer.Delete(trash)
+			if u.Freed, err = soleSize(trash); errors.Is(err, os.ErrPermission) {
+				err = nil // overlay's own directory of mode 000 is empty
+			}
+			err = errors.Join(err, layer.Delete(trash))
 		}
 		if u.Kind != "step" {
 			_ = os.Remove(dir + ".lock") // nobody can hold it: no build runs
@@ -169,7 +173,7 @@ func (s *Store) Prune(pick func(Usage) bool) ([]Usage, error) {
 		}
 		done = append(done, u)
 	}
-	return done, errors.Join(errs...)
+	return done, errors.Join(append(errs, s.forget())...)
 }
 
 // Empty says that no step is left, so that what is remembered of them can go as well.
