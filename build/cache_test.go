@@ -105,6 +105,33 @@ func TestHashes(t *testing.T) {
 	}
 }
 
+// When there are too many digests, those stay that the last build asked for.
+func TestHashesAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	const text = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+	file := func(ino uint64) *unix.Stat_t { return &unix.Stat_t{Ino: ino} }
+	h := openHashes(dir)
+	for ino := range uint64(10) {
+		h.Put(file(ino), text)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h = openHashes(dir)
+	h.most = 10
+	h.Get(file(3))
+	h.Put(file(11), text)
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h = openHashes(dir)
+	for ino := range uint64(12) {
+		if _, ok := h.Get(file(ino)); ok != (ino == 3 || ino == 11) {
+			t.Errorf("file %d: %v", ino, ok)
+		}
+	}
+}
+
 func TestBalance(t *testing.T) {
 	base := time.Unix(100, 0).UTC()
 	step := time.Unix(200, 0).UTC()

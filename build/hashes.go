@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -40,13 +41,15 @@ type sum [32]byte
 // hashes is a files.Remember.
 type hashes struct {
 	path string
+	most int // files
 	mu   sync.Mutex
 	old  map[stamp]sum // as read; nil until it is needed
+	used map[stamp]sum // of those, what this build asked for
 	now  map[stamp]sum // found out in this build
 }
 
 func openHashes(dir string) *hashes {
-	return &hashes{path: filepath.Join(dir, hashesFile), now: map[stamp]sum{}}
+	return &hashes{path: filepath.Join(dir, hashesFile), most: maxHashes, used: map[stamp]sum{}, now: map[stamp]sum{}}
 }
 
 // Get implements files.Remember.
@@ -59,7 +62,9 @@ func (h *hashes) Get(st *unix.Stat_t) (string, bool) {
 	key := stampOf(st)
 	s, ok := h.now[key]
 	if !ok {
-		s, ok = h.old[key]
+		if s, ok = h.old[key]; ok {
+			h.used[key] = s
+		}
 	}
 	return hex.EncodeToString(s[:]), ok
 }
@@ -89,18 +94,18 @@ func (h *hashes) Put(st *unix.Stat_t, text string) {
 	h.now[stampOf(st)] = s
 }
 
-// Close writes what is new. Of two builds at once the later one's is kept: it is a memory, not a record.
+// Close writes what is new. Of two builds at once the later one's is kept: it is a memory, not a record. When it becomes too much, what this build did not ask for goes.
 func (h *hashes) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.now) == 0 {
 		return nil
 	}
-	if len(h.old)+len(h.now) <= maxHashes {
-		for k, v := range h.old {
-			h.now[k] = v
-		}
+	keep := h.old
+	if len(h.old)+len(h.now) > h.most {
+		keep = h.used
 	}
+	maps.Copy(h.now, keep)
 	data := make([]byte, 0, len(h.now)*72)
 	for k, v := range h.now {
 		data = append(append(data, k[:]...), v[:]...)

@@ -60,7 +60,7 @@ func builderPruneCommand(cmd *cli.Command) {
 			done, err := build.Prune(s, o)
 			var total int64
 			for _, u := range done {
-				total += u.Size
+				total += u.Freed
 				fmt.Fprintln(c.App.Writer, u.ID)
 			}
 			if err == nil {

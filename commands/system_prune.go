@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/skiff-containers/skiff/build"
+	"github.com/skiff-containers/skiff/build/snap"
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/storage"
 	"github.com/skiff-containers/skiff/storage/record"
@@ -71,24 +72,24 @@ func systemPrune(c *cli.Context, s *storage.Store, records *record.Store, f filt
 	if c.Bool("volumes") {
 		add(pruneVolumes(c, f, false))
 	}
-	add(pruneImages(c, s, records, f, c.Bool("all")))
+	var steps []snap.Usage
 	if len(f["label"])+len(f["label!"]) == 0 { // steps have no labels
 		o := build.PruneOptions{}
 		if len(f["until"]) > 0 {
 			o.Age = time.Since(until)
 		}
-		steps, err := build.Prune(s, o)
-		if len(steps) > 0 {
-			fmt.Fprintln(c.App.Writer, "Deleted build cache objects:")
-		}
+		var err error
+		steps, err = build.Prune(s, o) // before images: what both have counts once, with the image
+		errs = append(errs, err)
+	}
+	add(pruneImages(c, s, records, f, c.Bool("all")))
+	if len(steps) > 0 {
+		fmt.Fprintln(c.App.Writer, "Deleted build cache objects:")
 		for _, u := range steps {
-			total += u.Size
+			total += u.Freed
 			fmt.Fprintln(c.App.Writer, u.ID)
 		}
-		if len(steps) > 0 {
-			fmt.Fprintln(c.App.Writer)
-		}
-		errs = append(errs, err)
+		fmt.Fprintln(c.App.Writer)
 	}
 	return reclaimed(c, total, errors.Join(errs...))
 }

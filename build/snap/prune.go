@@ -67,7 +67,7 @@ func (s *Store) Usage() ([]Usage, error) {
 		if st, err := e.Info(); err == nil {
 			u.Used = st.ModTime()
 		}
-		if u.Size, err = treeSize(filepath.Join(dir, "files")); err != nil {
+		if u.Size, err = treeSize(filepath.Join(dir, filesDir)); err != nil {
 			return nil, err
 		}
 		list = append(list, u)
@@ -151,18 +151,16 @@ func (s *Store) Prune(pick func(Usage) bool) ([]Usage, error) {
 		if !remove {
 			continue
 		}
-		dir := s.stepDir(u.ID)
+		dir, contents := s.stepDir(u.ID), upperDir
 		if u.Kind != "step" {
-			dir = filepath.Join(s.Dir, mountsDir, u.ID)
+			dir, contents = filepath.Join(s.Dir, mountsDir, u.ID), filesDir
 		}
 		// Out of sight first: one that is half gone is never found.
 		trash := filepath.Join(s.Images.Scratch(), "gone-"+u.ID)
 		err := os.Rename(dir, trash)
 		if err == nil {
-			if u.Freed, err = soleSize(trash); errors.Is(err, os.ErrPermission) {
-				err = nil // overlay's own directory of mode 000 is empty
-			}
-			err = errors.Join(err, layer.Delete(trash))
+			u.Freed, _ = soleSize(filepath.Join(trash, contents)) // it counts no more than it can
+			err = layer.Delete(trash)
 		}
 		if u.Kind != "step" {
 			_ = os.Remove(dir + ".lock") // nobody can hold it: no build runs

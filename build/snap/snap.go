@@ -63,6 +63,7 @@ const (
 	upperDir   = "layer/upper"
 	stepFile   = "step.json"
 	syncedFile = "synced" // it survives a loss of power
+	filesDir   = "files"  // what is in a cache mount
 )
 
 // Store is the build directory.
