@@ -12,7 +12,9 @@ import (
 func TestSoleSize(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	write := func(name string, size int) error { return os.WriteFile(at(name), []byte(strings.Repeat("x", size)), 0o600) }
+	write := func(name string, size int) error {
+		return os.WriteFile(at(name), []byte(strings.Repeat("x", size)), 0o600)
+	}
 	err := errors.Join(
 		os.Mkdir(at("d"), 0o700), write("alone", 1), write("d/deep", 10), write("shared", 100), write("twice", 1000), write("twice and shared", 10_000),
 		os.Link(at("shared"), filepath.Join(other, "a")), os.Link(at("twice"), at("d/again")),
