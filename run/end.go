@@ -136,7 +136,9 @@ func (h *Host) Remove(ctx context.Context, c *record.Container, o RemoveOptions)
 				return err
 			}
 		}
-		h.killLeftovers(c.ID)
+		if err := h.endLeftovers(c.ID); err != nil {
+			return err
+		}
 		if err := h.Discard(c.ID, c, o.Volumes || c.Config.Remove); !errors.Is(err, disk.ErrLocked) {
 			return err
 		}
@@ -224,18 +226,4 @@ func (h *Host) Sweep(volumes ...string) error {
 		err = fmt.Errorf("cannot delete everything: exit %d", code)
 	}
 	return err
-}
-
-// killLeftovers ends the first process of a container whose monitor was killed, should it have survived. The pid is trusted only if the process is as old
-// as the record says and its parent is gone.
-func (h *Host) killLeftovers(id string) {
-	st, err := h.Records.Status(id)
-	if err != nil || st.State != record.Lost || st.Started == nil || st.Started.Pid <= 1 {
-		return
-	}
-	boot := h.Records.Run
-	if len(boot) < 8 || boot[len(boot)-8:] != st.Started.Boot {
-		return
-	}
-	killIfOurs(st.Started.Pid, st.Started.Up)
 }

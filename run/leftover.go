@@ -1,13 +1,60 @@
 package run
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/run/cgroup"
+	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/storage/record"
 )
+
+// endLeftovers ends what a container's monitor left that was killed: its first process and its control groups. Nothing is done when somebody lives there or is at it already.
+func (h *Host) endLeftovers(id string) error {
+	h.killLeftovers(id)
+	if groups, err := h.Records.Groups(id); err != nil || len(groups) == 0 {
+		return err
+	}
+	lock, err := h.Records.ClaimVisit(id)
+	if errors.Is(err, disk.ErrLocked) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(endGroups(h.Records, id), lock.Unlock())
+}
+
+// endGroups ends the control groups that were noted of a container. The caller holds its lock, or it is no more.
+func endGroups(records *record.Store, id string) error {
+	groups, err := records.Groups(id)
+	if err != nil || len(groups) == 0 {
+		return err
+	}
+	if err := cgroup.End(groups); err != nil {
+		return err
+	}
+	return records.ForgetGroups(id)
+}
+
+// killLeftovers ends the first process of a container whose monitor was killed, should it have survived. The pid is trusted only if the process is as old
+// as the record says and its parent is gone.
+func (h *Host) killLeftovers(id string) {
+	st, err := h.Records.Status(id)
+	if err != nil || st.State != record.Lost || st.Started == nil || st.Started.Pid <= 1 {
+		return
+	}
+	boot := h.Records.Run
+	if len(boot) < 8 || boot[len(boot)-8:] != st.Started.Boot {
+		return
+	}
+	killIfOurs(st.Started.Pid, st.Started.Up)
+}
 
 // killIfOurs ends process pid if it began shortly before the machine was up for so long: the first process of a container. A pidfd is taken first, so that what is
 // looked at is what is killed, and its end is waited for: it has the container's files open.

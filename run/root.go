@@ -46,6 +46,9 @@ func (h *Host) OpenRoot(ctx context.Context, c *record.Container) (*Root, error)
 			lock, err := h.Records.ClaimVisit(c.ID)
 			if err == nil {
 				h.killLeftovers(c.ID)
+				if err := endGroups(h.Records, c.ID); err != nil {
+					return nil, errors.Join(err, lock.Unlock())
+				}
 				return h.stoppedRoot(ctx, c, lock)
 			}
 			if !errors.Is(err, disk.ErrLocked) {

@@ -26,7 +26,9 @@ func (h *Host) Start(ctx context.Context, c *record.Container, s *Streams) (*Ses
 			return nil, err
 		}
 	}
-	h.killLeftovers(c.ID)
+	if err := h.endLeftovers(c.ID); err != nil {
+		return nil, err
+	}
 	if c.Config.Remove {
 		if st, err := h.Records.Status(c.ID); err == nil && st.Started != nil {
 			return nil, fmt.Errorf("cannot start container %s again: it was made with --rm; remove it", c.Name)

@@ -39,7 +39,7 @@ func sweep(data, runDir string, volumes []string) error {
 	orphans, err := store.Orphans()
 	errs = append(errs, err)
 	for _, id := range orphans {
-		errs = append(errs, netns.Open(data, runDir).Forget(id), store.Release(id))
+		errs = append(errs, endGroups(store, id), netns.Open(data, runDir).Forget(id), store.Release(id))
 	}
 	for _, name := range volumes {
 		errs = append(errs, removeVolume(name))

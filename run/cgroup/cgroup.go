@@ -128,11 +128,15 @@ type Group struct {
 
 	unified bool
 	all     map[string]string // directory by controller; "" is v2's
+	note    Note
 }
+
+// Note is told of each group before it is made, so that somebody can end it when whoever made it is killed (End). nil for a group that nobody is to look after.
+type Note func(dir string) error
 
 // Create makes the groups that the limits need, with the limits in place, below parent (a path within the hierarchy, "" chooses). Without limits
 // and parent it returns nil. On error nothing is left.
-func Create(id, parent string, limits config.Limits) (*Group, error) {
+func Create(id, parent string, limits config.Limits, note Note) (*Group, error) {
 	if parent == "" && !asked(limits) {
 		return nil, nil
 	}
@@ -147,7 +151,7 @@ func Create(id, parent string, limits config.Limits) (*Group, error) {
 			h = scoped
 		}
 	}
-	g, err := h.Create(id, parent, limits)
+	g, err := h.Create(id, parent, limits, note)
 	var l *LimitError
 	if noScope != nil && errors.As(err, &l) && errors.Is(err, ErrNotDelegated) {
 		err = &LimitError{l.Flag, fmt.Errorf("%w, and %w", l.Err, noScope)}
@@ -156,7 +160,7 @@ func Create(id, parent string, limits config.Limits) (*Group, error) {
 }
 
 // Create is the package's Create on a machine that has been looked at.
-func (h *Host) Create(id, parent string, limits config.Limits) (*Group, error) {
+func (h *Host) Create(id, parent string, limits config.Limits, note Note) (*Group, error) {
 	if parent != "" && !filepath.IsLocal(strings.TrimPrefix(parent, "/")) {
 		return nil, fmt.Errorf("invalid --cgroup-parent %q: write a path within the control groups, such as /user.slice/mine", parent)
 	}
@@ -164,7 +168,7 @@ func (h *Host) Create(id, parent string, limits config.Limits) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.create("skiff-"+id, parent, list)
+	return h.create("skiff-"+id, parent, list, note)
 }
 
 // CreateAt makes groups with the limits at a path within the hierarchies whose parent is there: below our own groups when it is a mere name. On error nothing is left.
@@ -181,7 +185,7 @@ func CreateAt(at string, limits config.Limits) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.create(name, strings.TrimSuffix(parent, "/"), list)
+	return h.create(name, strings.TrimSuffix(parent, "/"), list, nil)
 }
 
 // Paths are the groups' directories, sorted.
@@ -193,8 +197,8 @@ func (g *Group) Paths() []string {
 }
 
 // create makes groups called name below parent.
-func (h *Host) create(name, parent string, list []setting) (*Group, error) {
-	g := &Group{unified: h.Unified, all: make(map[string]string)}
+func (h *Host) create(name, parent string, list []setting, note Note) (*Group, error) {
+	g := &Group{unified: h.Unified, all: make(map[string]string), note: note}
 	var err error
 	if h.Unified {
 		err = h.makeV2(g, name, parent, list)

@@ -14,7 +14,7 @@ import (
 )
 
 func TestNothingAskedIsNothingMade(t *testing.T) {
-	g, err := Create("x", "", config.Limits{})
+	g, err := Create("x", "", config.Limits{}, nil)
 	if g != nil || err != nil {
 		t.Fatal(g, err)
 	}
@@ -125,7 +125,7 @@ func TestWhereV2GroupsAreMade(t *testing.T) {
 		if dir, err := h.baseV2("/mine", pids); err != nil || dir != filepath.Join(h.Root, "mine") {
 			t.Error(dir, err)
 		}
-		if _, err := h.Create("x", "../mine", config.Limits{Pids: 1}); err == nil {
+		if _, err := h.Create("x", "../mine", config.Limits{Pids: 1}, nil); err == nil {
 			t.Error("a parent outside was accepted")
 		}
 	})
@@ -133,7 +133,7 @@ func TestWhereV2GroupsAreMade(t *testing.T) {
 
 func TestMissingControllerIsNamed(t *testing.T) {
 	h := &Host{Root: t.TempDir(), self: map[string]string{}}
-	_, err := h.Create("x", "", config.Limits{Pids: 3})
+	_, err := h.Create("x", "", config.Limits{Pids: 3}, nil)
 	if err == nil || !strings.Contains(err.Error(), "--pids-limit") {
 		t.Error(err)
 	}
@@ -147,13 +147,13 @@ func TestV1(t *testing.T) {
 	}
 	parent := os.Getenv("SKIFF_TEST_CGROUP")
 	if unix.Access(filepath.Join(h.Root, "pids", parent), unix.W_OK) != nil {
-		_, err := h.Create("test", parent, config.Limits{Pids: 3})
+		_, err := h.Create("test", parent, config.Limits{Pids: 3}, nil)
 		if !errors.Is(err, ErrNotDelegated) {
 			t.Errorf("without rights: %v", err)
 		}
 		t.Skip("the pids hierarchy cannot be written to")
 	}
-	g, err := h.Create("test", parent, config.Limits{Pids: 3, NanoCPUs: 500_000_000, CPUSetCPUs: "0"})
+	g, err := h.Create("test", parent, config.Limits{Pids: 3, NanoCPUs: 500_000_000, CPUSetCPUs: "0"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestV1Memory(t *testing.T) {
 	if err != nil || h.Unified || parent == "" {
 		t.Skip("needs v1 hierarchies and SKIFF_TEST_CGROUP, a group in them that may be written to")
 	}
-	g, err := h.Create("memory-test", parent, config.Limits{Memory: 64 << 20, MemoryReservation: 32 << 20})
+	g, err := h.Create("memory-test", parent, config.Limits{Memory: 64 << 20, MemoryReservation: 32 << 20}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,8 +230,28 @@ func TestV1Memory(t *testing.T) {
 	if err := g.Delete(); err != nil {
 		t.Error(err)
 	}
+	// What somebody left who was killed is ended by what was noted.
+	var noted []string
+	if _, err = h.Create("memory-test", parent, config.Limits{Memory: 64 << 20, Pids: 3}, func(dir string) error { noted = append(noted, dir); return nil }); err != nil || len(noted) < 2 {
+		t.Fatal(noted, err)
+	}
+	if err := os.Mkdir(filepath.Join(noted[0], "nested"), 0o755); err != nil {
+		t.Error(err)
+	}
+	outside := t.TempDir()
+	if err := End(append(noted, "/sys/fs/cgroup/memory/no/such", "", outside)); err != nil {
+		t.Error(err)
+	}
+	for _, dir := range noted {
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s is still there", dir)
+		}
+	}
+	if _, err := os.Stat(outside); err != nil {
+		t.Error("what is no control group was removed")
+	}
 	// A value that the kernel refuses leaves nothing.
-	_, err = h.Create("memory-test", parent, config.Limits{Memory: 64 << 20, MemorySwap: 32 << 20})
+	_, err = h.Create("memory-test", parent, config.Limits{Memory: 64 << 20, MemorySwap: 32 << 20}, nil)
 	var limit *LimitError
 	if !errors.As(err, &limit) || limit.Flag != "--memory-swap" {
 		t.Error(err)
@@ -243,7 +263,7 @@ func TestV1Memory(t *testing.T) {
 
 func BenchmarkNothingAsked(b *testing.B) {
 	for b.Loop() {
-		if g, err := Create("x", "", config.Limits{}); g != nil || err != nil {
+		if g, err := Create("x", "", config.Limits{}, nil); g != nil || err != nil {
 			b.Fatal(err)
 		}
 	}

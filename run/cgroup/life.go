@@ -34,6 +34,9 @@ func (g *Group) Kill() error {
 	if g.unified && write(filepath.Join(g.all[""], "cgroup.kill"), "1") == nil {
 		return nil
 	}
+	if dir := g.all[hybrid]; dir != "" {
+		_ = write(filepath.Join(dir, "cgroup.kill"), "1") // what it does not reach is found below
+	}
 	// Before Linux 5.14 and on v1: until a round finds nobody, since what is killed may just have forked.
 	for range 100 {
 		found := false
@@ -57,6 +60,19 @@ func (g *Group) Kill() error {
 		time.Sleep(time.Millisecond) //nolint:forbidigo // nothing tells when a control group is empty on v1
 	}
 	return errors.New("cannot kill the processes of the control group: they do not end")
+}
+
+// End ends the groups that somebody noted who was killed, with what runs in them.
+func End(dirs []string) error {
+	g := &Group{all: make(map[string]string)}
+	for _, dir := range dirs {
+		if strings.HasPrefix(filepath.Clean(dir), root+"/") {
+			if _, err := os.Stat(dir); err == nil {
+				g.all[dir] = dir
+			}
+		}
+	}
+	return errors.Join(g.Kill(), g.Delete())
 }
 
 // Stats is what a container uses; what is not measured is zero.

@@ -30,7 +30,7 @@ func (h *Host) makeV1(g *Group, name, parent string, list []setting) error {
 			return &LimitError{s.flag, fmt.Errorf("the %s controller's group %s is %w", s.controller, strings.TrimPrefix(base, mount+"/"), ErrNotDelegated)}
 		}
 		dir := filepath.Join(base, name)
-		if err := os.Mkdir(dir, 0o755); err != nil {
+		if err := g.make(dir); err != nil {
 			return &LimitError{s.flag, fmt.Errorf("cannot make a control group: %w", err)}
 		}
 		g.all[s.controller] = dir
@@ -90,7 +90,7 @@ func (h *Host) makeHybrid(g *Group, name string) {
 		return
 	}
 	dir := filepath.Join(base, name)
-	if os.Mkdir(dir, 0o755) == nil {
+	if g.make(dir) == nil {
 		g.all[hybrid] = dir
 		g.Dirs = append(g.Dirs, dir)
 	}
@@ -103,7 +103,7 @@ func (h *Host) makeV2(g *Group, name, parent string, list []setting) error {
 		return err
 	}
 	dir := filepath.Join(base, name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := g.make(dir); err != nil {
 		return fmt.Errorf("cannot make a control group: %w", err)
 	}
 	g.all[""] = dir
@@ -111,6 +111,16 @@ func (h *Host) makeV2(g *Group, name, parent string, list []setting) error {
 		return fmt.Errorf("cannot open the control group: %w", err)
 	}
 	return nil
+}
+
+// make makes one group.
+func (g *Group) make(dir string) error {
+	if g.note != nil {
+		if err := g.note(dir); err != nil {
+			return err
+		}
+	}
+	return os.Mkdir(dir, 0o755)
 }
 
 // baseV2 finds the nearest group above us, or the one asked for, that can take a child with the controllers. Moving a process needs write

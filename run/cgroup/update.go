@@ -20,20 +20,20 @@ const joinRounds = 100
 // freezeRounds is how many milliseconds the kernel has to stop a container's processes.
 const freezeRounds = 2000
 
-// Update applies the limits of now to a running container that had those of old, and returns its groups: g itself, or new ones when it was nil. id and parent are as for
-// Create. Controllers that had nothing to do before get groups, which the processes that members lists enter. On error some of the new limits may be in force.
-func Update(g *Group, id, parent string, old, now config.Limits, members func() []int) (*Group, error) {
+// Update applies the limits of now to a running container that had those of old, and returns its groups: g itself, or new ones when it was nil. id, parent and note are as
+// for Create. Controllers that had nothing to do before get groups, which the processes that members lists enter. On error some of the new limits may be in force.
+func Update(g *Group, id, parent string, old, now config.Limits, note Note, members func() []int) (*Group, error) {
 	h, err := Probe()
 	if err != nil {
 		return g, err
 	}
-	return h.Update(g, id, parent, old, now, members)
+	return h.Update(g, id, parent, old, now, note, members)
 }
 
 // Update is the package's Update on a machine that has been looked at.
-func (h *Host) Update(g *Group, id, parent string, old, now config.Limits, members func() []int) (*Group, error) {
+func (h *Host) Update(g *Group, id, parent string, old, now config.Limits, note Note, members func() []int) (*Group, error) {
 	if g == nil {
-		made, err := h.Create(id, parent, now)
+		made, err := h.Create(id, parent, now, note)
 		if err != nil || made == nil {
 			return nil, err
 		}

@@ -89,7 +89,7 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 		return b, err
 	}
 	m.spec = s
-	if m.group, err = cgroup.Create(m.record.ID, c.CgroupParent, c.Limits); err != nil {
+	if m.group, err = cgroup.Create(m.record.ID, c.CgroupParent, c.Limits, m.noteGroup); err != nil {
 		return b, err
 	}
 	b = oci.Bundle{ID: m.record.ID, Dir: bundle, Spec: s, Rootfs: m.layer.Root, Detached: m.layer.Detached, Filter: m.filter, Init: c.Init}
@@ -102,6 +102,9 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 	}
 	return b, err
 }
+
+// noteGroup is for whoever comes when we are killed.
+func (m *monitor) noteGroup(dir string) error { return m.store.NoteGroup(m.record.ID, dir) }
 
 // bindSources makes the missing sources of -v mounts, as Docker does, and refuses those of --mount.
 func (m *monitor) bindSources() error {

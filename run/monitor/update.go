@@ -20,7 +20,7 @@ func (m *monitor) update(req stage.Request) error {
 	if m.now == nil {
 		return fmt.Errorf("cannot update container %s: it is just ending or starting again", m.record.Name)
 	}
-	group, err := cgroup.Update(m.group, m.record.ID, m.record.Config.CgroupParent, *req.Old, *req.Limits, m.members)
+	group, err := cgroup.Update(m.group, m.record.ID, m.record.Config.CgroupParent, *req.Old, *req.Limits, m.noteGroup, m.members)
 	if group != m.group {
 		now := *m.now
 		now.group = group

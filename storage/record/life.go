@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -181,6 +182,34 @@ func (s *Store) Alive(id string) (bool, error) {
 func (s *Store) Announce(id string, pid int, userns uint64) error {
 	data := fmt.Appendf(nil, `{"pid":%d,"userns":%d}`, pid, userns)
 	return disk.WriteFile(filepath.Join(s.RunDir(id), pidFile), data, 0o600, disk.Volatile)
+}
+
+// NoteGroup notes in the runtime directory a control group that the monitor is about to make: should that be killed, somebody else can end it.
+func (s *Store) NoteGroup(id, dir string) error {
+	f, err := os.OpenFile(filepath.Join(s.RunDir(id), groupsFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(dir + "\n")
+	return errors.Join(err, f.Close())
+}
+
+// Groups are the control groups that a monitor has noted: what is there when nobody lives in the runtime directory was left by one that was killed.
+func (s *Store) Groups(id string) ([]string, error) {
+	data, err := os.ReadFile(filepath.Join(s.RunDir(id), groupsFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return strings.Split(strings.TrimSuffix(string(data), "\n"), "\n"), err
+}
+
+// ForgetGroups says that they have been ended.
+func (s *Store) ForgetGroups(id string) error {
+	err := os.Remove(filepath.Join(s.RunDir(id), groupsFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // Paused says whether the container's processes were stopped; it is asked only of one that lives.

@@ -42,6 +42,8 @@ const (
 	reserveFile    = "exit-reserve" // room for the file exit on a full disk
 	updatingFile   = "updating"     // lock of Update
 	restartingFile = "restarting"
+	// groupsFile lists the control groups that the monitor has made, a line each.
+	groupsFile     = "groups"
 	releasedPrefix = "gone-" // of a runtime directory that is being removed
 	healthFile     = "health"
 	// Socket is the monitor's control socket in RunDir.
