@@ -35,7 +35,7 @@ type PruneOptions struct {
 
 // chosen says whether something may go.
 func (o PruneOptions) chosen(u snap.Usage) bool {
-	return (u.Kind == "step" || o.All) && time.Since(u.Used) >= o.Age
+	return (u.Kind == "step" || o.All) && (o.Age <= 0 || time.Since(u.Used) >= o.Age) // a clock that was set back keeps nothing
 }
 
 // keep is how much of total stays, with free bytes on the disk: BuildKit's rule (its control/gateway prune, calculateKeepBytes).

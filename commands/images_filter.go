@@ -52,7 +52,7 @@ func imageFilter(x *image.Index, list []*image.Image, f filters) (func(img *imag
 		i := place[img.ID] // newest first
 		return (len(f["dangling"]) == 0 || dangling == (len(names) == 0)) &&
 			(before < 0 || i > before) && (since < 0 || i < since) &&
-			(until.IsZero() || img.Created.Before(until)) &&
+			made(img.Created, until) &&
 			f.labels(img.Config.Config.Labels) &&
 			(len(f["reference"]) == 0 || slices.ContainsFunc(names, func(n string) bool { return matchesReference(n, f["reference"]) }))
 	}, nil

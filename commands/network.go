@@ -181,9 +181,9 @@ func networkPrune(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	until := time.Now()
+	var until time.Time
 	for _, v := range f["until"] {
-		if until, err = parseWhen("filter until", v, until); err != nil {
+		if until, err = parseWhen("filter until", v, time.Now()); err != nil {
 			return err
 		}
 	}
@@ -211,7 +211,7 @@ func pruneNetworks(c *cli.Context, networks *netns.Store, records *record.Store,
 	}
 	heading := false
 	for _, n := range list {
-		if netns.Predefined(n.Name) || used[n.Name] || !f.labels(n.Labels) || !n.Created.Before(until) {
+		if netns.Predefined(n.Name) || used[n.Name] || !f.labels(n.Labels) || !made(n.Created, until) {
 			continue
 		}
 		if _, err := networks.Remove(n.Name); errors.Is(err, netns.ErrInUse) {

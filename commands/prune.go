@@ -31,7 +31,7 @@ func containerPrune(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	until := time.Now()
+	var until time.Time
 	for _, v := range f["until"] {
 		if until, err = parseWhen("filter until", v, time.Now()); err != nil {
 			return err
@@ -50,6 +50,9 @@ func reclaimed(c *cli.Context, freed int64, err error) error {
 	return errors.Join(err, werr)
 }
 
+// made says whether something was made before until, which is any time when no such filter is given: a clock that was set back keeps nothing.
+func made(at, until time.Time) bool { return until.IsZero() || at.Before(until) }
+
 // pruneContainers removes the stopped containers that the filters take and that are older than until, and says so. It returns the bytes that they had written.
 func pruneContainers(c *cli.Context, f filters, until time.Time) (freed int64, err error) {
 	h, err := hostOf(c)
@@ -60,7 +63,7 @@ func pruneContainers(c *cli.Context, f filters, until time.Time) (freed int64, e
 	errs := []error{err}
 	var gone []string
 	for _, t := range list {
-		if running(t) || !t.Created.Before(until) || !f.labels(t.Config.Labels) {
+		if running(t) || !made(t.Created, until) || !f.labels(t.Config.Labels) {
 			continue
 		}
 		size := layerSize(h, t.Container)

@@ -30,9 +30,9 @@ func systemPruneCommand(cmd *cli.Command) {
 		if err != nil {
 			return err
 		}
-		until, now := time.Now(), time.Now()
+		var until time.Time
 		for _, v := range f["until"] {
-			if until, err = parseWhen("filter until", v, now); err != nil {
+			if until, err = parseWhen("filter until", v, time.Now()); err != nil {
 				return err
 			}
 		}
