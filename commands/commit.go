@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/skiff-containers/skiff/pull"
+	"github.com/skiff-containers/skiff/run"
 	"github.com/skiff-containers/skiff/storage"
 	"github.com/skiff-containers/skiff/storage/record"
 )
@@ -42,14 +43,11 @@ func commitCommand(cmd *cli.Command) {
 				if hostErr != nil {
 					return hostErr
 				}
-				if err = h.Pause(container); err != nil {
-					return fmt.Errorf("cannot commit %s: %w", container.Name, err)
+				resume, pauseErr := hold(h, container)
+				if pauseErr != nil {
+					return fmt.Errorf("cannot commit %s: %w", container.Name, pauseErr)
 				}
-				defer func() {
-					if now, statusErr := records.Status(container.ID); statusErr == nil && now.State == record.Paused { // else it has ended, or somebody was faster
-						err = errors.Join(err, h.Unpause(container))
-					}
-				}()
+				defer func() { err = errors.Join(err, resume()) }()
 			}
 			id, err := pull.Commit(s, pull.CommitOptions{
 				ImageID: container.ImageID, Upper: filepath.Join(records.Dir(container.ID), record.Layer, "upper"), Config: container.Config,
@@ -67,4 +65,18 @@ func commitCommand(cmd *cli.Command) {
 			return err
 		})
 	}
+}
+
+// hold pauses a container until resume is called. One that another commit has just paused is that one's to let go on.
+func hold(h *run.Host, c *record.Container) (resume func() error, err error) {
+	err = h.Pause(c)
+	if errors.Is(err, run.ErrPausedAlready) {
+		return func() error { return nil }, nil
+	}
+	return func() error {
+		if now, err := h.Records.Status(c.ID); err != nil || now.State != record.Paused {
+			return nil // it has ended, or somebody was faster
+		}
+		return h.Unpause(c)
+	}, err
 }

@@ -143,6 +143,9 @@ const pauseRounds = 100
 // ErrPaused says that the container is paused.
 var ErrPaused = errors.New("the container is paused: unpause it first")
 
+// ErrPausedAlready says that there is nothing to pause.
+var ErrPausedAlready = errors.New("it is paused already")
+
 // Pause stops every process of a container with SIGSTOP. The caller is inside the user namespace, where it may signal processes of subordinate ids.
 func (h *Host) Pause(c *record.Container) error {
 	st, err := h.Records.Status(c.ID)
@@ -150,7 +153,7 @@ func (h *Host) Pause(c *record.Container) error {
 		return err
 	}
 	if st.State == record.Paused {
-		return fmt.Errorf("cannot pause container %s: it is paused already", c.Name)
+		return fmt.Errorf("cannot pause container %s: %w", c.Name, ErrPausedAlready)
 	}
 	if st.State != record.Running {
 		return fmt.Errorf("cannot pause container %s: it is not running", c.Name)
