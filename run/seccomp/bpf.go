@@ -175,7 +175,7 @@ func (a arg) code() ([]unix.SockFilter, error) {
 	}
 	hi, lo := uint32(a.Value>>32), uint32(a.Value)
 	switch a.Op {
-	case "SCMP_CMP_EQ", "":
+	case "SCMP_CMP_EQ":
 		return []unix.SockFilter{load(high), jump(unix.BPF_JEQ, hi, 0, fails), load(low), jump(unix.BPF_JEQ, lo, 0, fails)}, nil
 	case "SCMP_CMP_NE":
 		return []unix.SockFilter{load(high), jump(unix.BPF_JEQ, hi, 0, 2), load(low), jump(unix.BPF_JEQ, lo, fails, 0)}, nil
