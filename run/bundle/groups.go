@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -45,6 +47,7 @@ var limitFields = map[string]string{
 	"--memory": "memory.limit", "--memory-swap": "memory.swap", "--memory-reservation": "memory.reservation", "--memory-swappiness": "memory.swappiness",
 	"--oom-kill-disable": "memory.disableOOMKiller", "--cpu-shares": "cpu.shares", "--cpu-quota": "cpu.quota", "--cpu-period": "cpu.period",
 	"--cpuset-cpus": "cpu.cpus", "--cpuset-mems": "cpu.mems", "--pids-limit": "pids.limit", "--blkio-weight": "blockIO.weight",
+	"hugepageLimits": "hugepageLimits",
 }
 
 // limitsOf turns the spec's limits into ours, and refuses those that we have not. Rules for devices are met without doing anything: an unprivileged container has the nodes that it was given, and can make none.
@@ -75,7 +78,7 @@ func limitsOf(r *specs.LinuxResources) (l config.Limits, err error) {
 		{"linux.resources.blockIO.throttleWriteBpsDevice", len(b.ThrottleWriteBpsDevice) > 0, no},
 		{"linux.resources.blockIO.throttleReadIOPSDevice", len(b.ThrottleReadIOPSDevice) > 0, no},
 		{"linux.resources.blockIO.throttleWriteIOPSDevice", len(b.ThrottleWriteIOPSDevice) > 0, no},
-		{"linux.resources.hugepageLimits", len(r.HugepageLimits) > 0, no},
+		{"linux.resources.hugepageLimits", slices.ContainsFunc(r.HugepageLimits, notPageSize), "a pageSize is written such as 2MB"},
 		{"linux.resources.rdma", len(r.Rdma) > 0, no},
 		{"linux.resources.unified", len(r.Unified) > 0, no},
 		{"linux.resources.network", r.Network != nil && (r.Network.ClassID != nil || len(r.Network.Priorities) > 0), no},
@@ -98,9 +101,19 @@ func limitsOf(r *specs.LinuxResources) (l config.Limits, err error) {
 		take(&l.Pids, r.Pids.Limit)
 	}
 	take(&l.BlkioWeight, b.Weight)
+	for _, p := range r.HugepageLimits {
+		l.HugePages += fmt.Sprintf("%s=%d,", p.Pagesize, p.Limit)
+	}
 	// -1 and 0 mean no limit.
 	l.Memory, l.MemoryReservation, l.CPUQuota, l.Pids = max(l.Memory, 0), max(l.MemoryReservation, 0), max(l.CPUQuota, 0), max(l.Pids, 0)
 	return l, nil
+}
+
+// notPageSize says that a page size is not one: it becomes part of a file's name.
+func notPageSize(p specs.LinuxHugepageLimit) bool {
+	number := strings.TrimRight(p.Pagesize, "KMGB")
+	unit := p.Pagesize[len(number):]
+	return number == "" || strings.Trim(number, "0123456789") != "" || unit != "KB" && unit != "MB" && unit != "GB"
 }
 
 func positive[T int64 | uint64 | uint16](p *T) bool { return p != nil && *p > 0 }

@@ -43,6 +43,7 @@ func TestSettings(t *testing.T) {
 		{"pids", config.Limits{Pids: 9}, "pids.max=9", "pids.max=9"},
 		{"no pids limit", config.Limits{Pids: -1}, "", ""},
 		{"blkio", config.Limits{BlkioWeight: 1000}, "blkio.bfq.weight=1000", "io.weight=10000"},
+		{"huge pages", config.Limits{HugePages: "2MB=4194304,1GB=0,"}, "hugetlb.2MB.limit_in_bytes=4194304 hugetlb.1GB.limit_in_bytes=0", "hugetlb.2MB.max=4194304 hugetlb.1GB.max=0"},
 		{"swappiness", config.Limits{MemorySwappiness: &swappiness}, "memory.swappiness=10", "--memory-swappiness"},
 		{"no oom kill", config.Limits{OOMKillDisable: true}, "memory.oom_control=1", "--oom-kill-disable"},
 	}

@@ -2,7 +2,9 @@ package cgroup
 
 import (
 	"errors"
+	"iter"
 	"strconv"
+	"strings"
 
 	"github.com/skiff-containers/skiff/run/config"
 )
@@ -19,7 +21,21 @@ type setting struct {
 // asked says whether any limit of a control group is asked for.
 func asked(l config.Limits) bool {
 	return l.Memory > 0 || l.MemorySwap != 0 || l.MemoryReservation > 0 || l.MemorySwappiness != nil || l.NanoCPUs > 0 || l.CPUShares > 0 || l.CPUPeriod > 0 ||
-		l.CPUQuota > 0 || l.CPUSetCPUs != "" || l.CPUSetMems != "" || l.Pids > 0 || l.BlkioWeight > 0 || l.OOMKillDisable
+		l.CPUQuota > 0 || l.CPUSetCPUs != "" || l.CPUSetMems != "" || l.Pids > 0 || l.BlkioWeight > 0 || l.OOMKillDisable || l.HugePages != ""
+}
+
+// hugePages is what limits of huge pages are called in errors: they have no flag.
+const hugePages = "hugepageLimits"
+
+// pageLimits are the limits of huge pages by the size of the pages.
+func pageLimits(l config.Limits) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for p := range strings.SplitSeq(l.HugePages, ",") {
+			if size, limit, ok := strings.Cut(p, "="); ok && !yield(size, limit) {
+				return
+			}
+		}
+	}
 }
 
 var errV2 = errors.New("cgroup v2 has nothing like it")
@@ -87,6 +103,9 @@ func settingsV1(l config.Limits) ([]setting, error) {
 	if l.BlkioWeight > 0 {
 		add("--blkio-weight", "blkio", strconv.Itoa(int(l.BlkioWeight)), "blkio.bfq.weight", "blkio.weight")
 	}
+	for size, limit := range pageLimits(l) {
+		add(hugePages, "hugetlb", limit, "hugetlb."+size+".limit_in_bytes")
+	}
 	return list, nil
 }
 
@@ -143,6 +162,9 @@ func settingsV2(l config.Limits) ([]setting, error) {
 		// 10..1000 becomes 1..10000.
 		weight := min(max(int64(l.BlkioWeight), 10), 1000)
 		add("--blkio-weight", "io", number(1+(weight-10)*9999/990), "io.weight")
+	}
+	for size, limit := range pageLimits(l) {
+		add(hugePages, "hugetlb", limit, "hugetlb."+size+".max")
 	}
 	return list, nil
 }

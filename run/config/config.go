@@ -219,8 +219,10 @@ type Limits struct {
 	CPUSetMems        string `json:"cpuset_mems,omitzero"`
 	Pids              int64  `json:"pids,omitzero"`
 	BlkioWeight       uint16 `json:"blkio_weight,omitzero"`
-	OOMScoreAdj       *int   `json:"oom_score_adj,omitempty"`
-	OOMKillDisable    bool   `json:"oom_kill_disable,omitzero"`
+	// HugePages are limits of huge pages, SIZE=BYTES,... (2MB=4194304). No flag of ours sets them, the OCI command line does.
+	HugePages      string `json:"huge_pages,omitzero"`
+	OOMScoreAdj    *int   `json:"oom_score_adj,omitempty"`
+	OOMKillDisable bool   `json:"oom_kill_disable,omitzero"`
 }
 
 // Ulimit is one resource limit of the process (setrlimit(2)); -1 is unlimited.
