@@ -110,7 +110,7 @@ if [ "$part" = all ] || [ "$part" = unit ]; then
 	[ "$(id -u)" != 0 ] || go_test -count=1 ./run/userns ./run/oci
 fi
 if [ "$part" = all ] || [ "$part" = floors ]; then
-	go_test -count=1 -run 'TestFloors' ./tests
+	go_test -count=1 -run 'TestFloors|TestPromises' ./tests
 	go_test "${as_user[@]}" -run TestScriptCommands ./tests
 fi
 if [ "$part" = all ] || [ "$part" = e2e ]; then
