@@ -1,6 +1,6 @@
 #!/bin/bash
 # make bench: the program just built beside bubblewrap, crun, runc and podman, as the unprivileged user, ROUNDS times (default 31; 0: not), its builds beside buildah's and
-# podman's, and its bridge beside pasta and slirp4netns, NETWORK_ROUNDS times (default 5; 0: not). BENCH is a pattern of the parts, as TestBenchBuild.
+# podman's, a hundred containers at once beside podman's, and its bridge beside pasta and slirp4netns, NETWORK_ROUNDS times (default 5; 0: not). BENCH is a pattern of the parts, as TestBenchBuild.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/lib.sh
