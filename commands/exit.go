@@ -77,8 +77,11 @@ func hintOf(err error) string {
 		return ours.Hint()
 	}
 	var theirs interface{ HintText() string }
-	if errors.As(err, &theirs) {
+	if errors.As(err, &theirs) && theirs.HintText() != "" {
 		return theirs.HintText()
+	}
+	if strings.Contains(err.Error(), unix.EMFILE.Error()) { // by its words: a monitor's answer has no number
+		return "raise the limit of open files (ulimit -n): 64 are enough for a container"
 	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return disk.FullHint
@@ -95,7 +98,7 @@ func codeOf(verb string, err error) int {
 		return exitNotFound
 	case errors.As(err, &exec):
 		return exitCannotExec
-	case errors.As(err, &coded) && coded.ExitCode() != 0:
+	case errors.As(err, &coded) && coded.ExitCode() != 0 && coded.ExitCode() != exitOurs: // which is for some verbs only, whatever the monitor says
 		return coded.ExitCode()
 	}
 	switch verb {

@@ -47,6 +47,7 @@ func TestHintOf(t *testing.T) {
 		want string
 	}{
 		"none":        {errors.New("x"), ""},
+		"few files":   {errors.New("cannot open x: too many open files"), "raise the limit of open files (ulimit -n): 64 are enough for a container"},
 		"a verb's":    {hinted{errors.New("x"), "do this"}, "do this"},
 		"a package's": {fmt.Errorf("x: %w", &run.ErrFailed{Text: "x", Hint: "do that"}), "do that"},
 	} {
