@@ -121,6 +121,9 @@ func (h *Host) Wait(ctx context.Context, c *record.Container) (int, error) {
 	}
 }
 
+// removalPatience is how long a removal waits for a monitor to take its container apart, on a machine that is busy with other things.
+const removalPatience = time.Minute
+
 // RemoveOptions of Remove: Force ends a running container first; Volumes removes its anonymous volumes too.
 type RemoveOptions struct{ Force, Volumes bool }
 
@@ -165,7 +168,7 @@ func (h *Host) endForRemoval(ctx context.Context, c *record.Container, force boo
 				return err
 			}
 		}
-		if time.Since(start) > defaultStopTimeout {
+		if time.Since(start) > removalPatience {
 			return fmt.Errorf("cannot remove container %s: its monitor does not end, or another command has its files open", c.ID[:12])
 		}
 		select {

@@ -110,8 +110,8 @@ func (p *process) wait(grace time.Duration) int {
 	}
 	drained := make(chan struct{})
 	go func() { p.copying.Wait(); close(drained) }()
-	hurry := p.hurry
-	for waiting, patient := true, true; waiting; {
+	hurry, patient := p.hurry, true
+	for waiting := true; waiting; {
 		before := p.moves.Load()
 		select {
 		case <-drained:
@@ -119,7 +119,19 @@ func (p *process) wait(grace time.Duration) int {
 		case <-hurry:
 			hurry, patient, grace = nil, false, min(grace, lastGrace)
 		case <-time.After(grace):
-			waiting = patient && p.handing.Load() > 0 || p.moves.Load() != before
+			waiting = patient && (p.handing.Load() > 0 || p.unread()) || p.moves.Load() != before
+		}
+	}
+	// What has been read and not handed on yet is; nothing more is read.
+	for _, f := range []*os.File{p.out[0], p.out[1], p.Console()} {
+		if f != nil {
+			_ = f.SetReadDeadline(time.Unix(1, 0)) // a terminal may have none, and is closed below
+		}
+	}
+	if patient {
+		select {
+		case <-drained:
+		case <-time.After(grace):
 		}
 	}
 	p.code = code
@@ -130,6 +142,24 @@ func (p *process) wait(grace time.Duration) int {
 	}
 	close(p.done)
 	return code
+}
+
+// unread says whether there is output that nobody has taken yet: on a busy machine the copying may not get to run for longer than a moment.
+func (p *process) unread() bool {
+	for _, f := range []*os.File{p.out[0], p.out[1], p.Console()} {
+		if f == nil {
+			continue
+		}
+		n := 0
+		raw, err := f.SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }) // an error leaves 0
+		}
+		if err == nil && n > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // copyOut copies one output to the log and to everybody attached, until it ends.

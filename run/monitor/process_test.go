@@ -59,3 +59,32 @@ func TestHeldOutputEndsAfterGrace(t *testing.T) {
 	p.run()
 	p.wait(20 * time.Millisecond)
 }
+
+// On a busy machine the copying may get to run long after the process has ended.
+func TestLateCopyingLosesNothing(t *testing.T) {
+	p := newProcess(nil)
+	p.Process = ended{}
+	theirs, err := p.pipes(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs[1].Close() // somebody holds it open: there is no end to wait for
+	theirs[2].Close()
+	if _, err := theirs[1].WriteString("all of it"); err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := p.attach(w, false)
+	p.copying.Go(func() {
+		time.Sleep(200 * time.Millisecond) // many times the grace
+		p.copyOut(p.out[0], false)
+	})
+	p.wait(20 * time.Millisecond)
+	p.detach([]*sink{client})
+	if got, err := io.ReadAll(r); err != nil || string(got) != "all of it" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+}
