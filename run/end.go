@@ -164,7 +164,7 @@ func (h *Host) endForRemoval(ctx context.Context, c *record.Container, force boo
 			if !force {
 				return fmt.Errorf("cannot remove container %q: it is running: stop it first, or remove it with -f", c.Name)
 			}
-			if err := h.end(ctx, c, stage.Request{Op: stage.OpStop, Signal: int(unix.SIGKILL), Timeout: -1}); err != nil && !errors.Is(err, ErrNotRunning) {
+			if err := h.end(ctx, c, stage.Request{Op: stage.OpStop, Signal: int(unix.SIGKILL), Timeout: -1}); err != nil && !errors.Is(err, ErrNotRunning) && !errors.Is(err, errLost) {
 				return err
 			}
 		}

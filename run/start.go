@@ -124,13 +124,16 @@ func (l *Launch) Abort() error {
 // ErrRunning says that the container runs already.
 var ErrRunning = errors.New("the container is already running")
 
+// errLost says that a monitor was killed while it was asked for something.
+var errLost = errors.New("was lost: its monitor was killed")
+
 // lost says what became of a container whose monitor went without a word.
 func (h *Host) lost(c *record.Container) (int, error) {
 	st, err := h.Records.Status(c.ID)
 	if err == nil && st.State == record.Exited {
 		return st.Exit.Code, nil
 	}
-	return 255, fmt.Errorf("container %s was lost: its monitor was killed", c.Name)
+	return 255, fmt.Errorf("container %s %w", c.Name, errLost)
 }
 
 // leaving is how long a monitor that no longer answers may take to be gone: a process that ends closes its socket before it gives up its locks.
