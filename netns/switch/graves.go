@@ -8,8 +8,6 @@ import (
 	"os"
 	"slices"
 	"time"
-
-	"github.com/google/nftables"
 )
 
 const (
@@ -70,12 +68,5 @@ func (h *hub) exhume(addresses ...netip.Addr) {
 	h.mu.Unlock()
 	if clash {
 		h.bury()
-	}
-}
-
-// unguard forgets bridge ports. Each is gone from the rules or none is.
-func (s *space) unguard(ports ...string) {
-	for _, port := range ports {
-		_ = s.filter(func(c *nftables.Conn) error { c.DelTable(guardTable(port)); return nil }) // it may never have been there
 	}
 }

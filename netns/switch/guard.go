@@ -5,6 +5,7 @@ package netswitch
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -14,8 +15,10 @@ import (
 	"github.com/skiff-containers/skiff/netns"
 )
 
-func guardTable(port string) *nftables.Table {
-	return &nftables.Table{Family: nftables.TableFamilyBridge, Name: "guard-" + port}
+// guards is the table of all ports' guards. Each port has a chain of its own at its device (family netdev, nft(8)): a frame passes the one of the port it comes in by, however many there are. A bridge's
+// own hook would send it through all of them.
+func guards() *nftables.Table {
+	return &nftables.Table{Family: nftables.TableFamilyNetdev, Name: tableName}
 }
 
 // guard lets only frames with the endpoint's own addresses in from a bridge port: a container cannot take its neighbour's.
@@ -25,11 +28,30 @@ func (s *space) guard(port string, e netns.Endpoint) error {
 		return err
 	}
 	return s.filter(func(c *nftables.Conn) error {
-		if t := guardTable(port); s.inherited { // deleting one makes the kernel wait, which a new port need not
-			c.AddTable(t)
-			c.DelTable(t)
+		t := guards()
+		c.AddTable(t)
+		chain := &nftables.Chain{Name: port, Table: t}
+		if s.inherited { // it may be there: since Linux 6.16 a chain outlives its device
+			c.AddChain(chain)
+			c.DelChain(chain)
 		}
-		writeGuard(c, port, e, hardware)
+		writeGuard(c, t, port, e, hardware)
+		return nil
+	})
+}
+
+// unguard forgets bridge ports.
+func (s *space) unguard(ports ...string) {
+	_ = s.filter(func(c *nftables.Conn) error { // a chain more that nothing passes
+		chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyNetdev)
+		if err != nil {
+			return err
+		}
+		for _, chain := range chains { // most kernels have removed them with their devices
+			if chain.Table.Name == tableName && slices.Contains(ports, chain.Name) {
+				c.DelChain(chain)
+			}
+		}
 		return nil
 	})
 }
@@ -53,23 +75,17 @@ const (
 	icmpNeighbor = 8 // the address that a solicitation or an advertisement is about
 )
 
-// writeGuard adds the rules of a port. Each port has a chain of its own, which all frames pass: those of other ports leave it at once.
-func writeGuard(c *nftables.Conn, port string, e netns.Endpoint, hardware net.HardwareAddr) {
-	t := c.AddTable(guardTable(port))
+// writeGuard adds the chain of a port.
+func writeGuard(c *nftables.Conn, t *nftables.Table, port string, e netns.Endpoint, hardware net.HardwareAddr) {
 	accept := nftables.ChainPolicyAccept
 	priority := nftables.ChainPriority(-300)
-	chain := c.AddChain(&nftables.Chain{Name: "in", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority, Policy: &accept})
+	chain := c.AddChain(&nftables.Chain{
+		Name: port, Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookIngress, Device: port, Priority: &priority, Policy: &accept,
+	})
 	rule := func(parts ...[]expr.Any) {
-		var all []expr.Any
-		for _, p := range parts {
-			all = append(all, p...)
-		}
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: all})
+		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: slices.Concat(parts...)})
 	}
 	dropped := []expr.Any{drop()}
-	rule([]expr.Any{
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: ifData(port)}, &expr.Verdict{Kind: expr.VerdictAccept},
-	})
 	rule(other(expr.PayloadBaseLLHeader, etherSource, hardware), dropped)
 	// The kernel has taken one tag off. Below another one the rules would not see what a neighbour takes for untagged (VLAN 0).
 	rule(protocol(unix.ETH_P_8021Q), dropped)

@@ -436,6 +436,63 @@ func TestUnreachableIsUnreachable(t *testing.T) {
 	}
 }
 
+// Whatever a container sends, its network goes on.
+func TestOddFramesDoNoHarm(t *testing.T) {
+	eachWay(t, func(t *testing.T, w *site) {
+		random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a pattern, no secret
+		own, gateway := []byte{2, 0x42, 10, 77, 0, 2}, []byte{2, 0x42, 10, 77, 0, 1}
+		w.inside.do(t, func() error {
+			link, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			to := &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index}
+			for range 20000 {
+				frame := make([]byte, 14+random.IntN(1500))
+				for i := range frame {
+					frame[i] = byte(random.Uint32())
+				}
+				copy(frame, [][]byte{gateway, {255, 255, 255, 255, 255, 255}, {2, 1, 2, 3, 4, 5}}[random.IntN(3)])
+				copy(frame[6:], own)
+				if len(frame) > 14+60 && random.IntN(4) != 0 { // mostly headers that get as far as the way out
+					ip := frame[14:]
+					if random.IntN(2) == 0 {
+						frame[12], frame[13], ip[0], ip[9] = 8, 0, 0x45, []byte{1, 6, 17, 132}[random.IntN(4)]
+						ip[2], ip[3], ip[6], ip[7] = byte(len(ip)>>8), byte(len(ip)), 0, 0
+						copy(ip[12:], container4.AsSlice())
+						ip[10], ip[11] = 0, 0
+						sum := uint32(0)
+						for i := 0; i < 20; i += 2 {
+							sum += uint32(ip[i])<<8 | uint32(ip[i+1])
+						}
+						for sum > 0xffff {
+							sum = sum>>16 + sum&0xffff
+						}
+						ip[10], ip[11] = ^byte(sum>>8), ^byte(sum)
+					} else {
+						frame[12], frame[13], ip[0], ip[6] = 0x86, 0xdd, 0x60, []byte{6, 17, 58, 0, 44}[random.IntN(5)]
+						ip[4], ip[5] = byte((len(ip)-40)>>8), byte(len(ip)-40)
+						copy(ip[8:], container6.AsSlice())
+					}
+				}
+				if err := unix.Sendto(fd, frame, 0, to); err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EMSGSIZE) {
+					return err
+				}
+			}
+			return nil
+		})
+		port, _ := host(t, func(conn *net.TCPConn) error { return conn.Close() })
+		if _, err := io.ReadAll(w.dial(t, port)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestEcho(t *testing.T) {
 	w := begin(t, "relay")
 	ping := func(network string, to netip.Addr) (err error) {
