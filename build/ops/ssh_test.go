@@ -11,12 +11,12 @@ import (
 
 // What is said to the socket of a mount reaches the agent, and its answer comes back, each with its end; without an agent a connection ends.
 func TestServeAgent(t *testing.T) {
-	tmp, err := os.MkdirTemp("/tmp", "a") // a socket's path is short
+	tmp, err := os.MkdirTemp("/tmp", "a") //nolint:usetesting // a socket's path is short
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(tmp) })
-	agent, err := net.Listen("unix", filepath.Join(tmp, "real")) //nolint:noctx // a test's
+	agent, err := net.Listen("unix", filepath.Join(tmp, "real"))
 	if err != nil {
 		t.Fatal(err)
 	}
