@@ -56,7 +56,7 @@ func copied(t *testing.T, src *os.File, d *Direct, o CopyOptions) *os.File {
 	if d != nil {
 		d.Upper = root
 	}
-	o.Pick.Path, o.Direct, o.Contents = "/", d, true
+	o.Path, o.Direct, o.Contents = "/", d, true
 	if o.Owner == nil {
 		o.Owner = me()
 	}

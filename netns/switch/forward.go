@@ -133,7 +133,7 @@ func (r resolver) ask(ctx context.Context, q *dns.Msg, tcp bool) (*dns.Msg, erro
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // a socket
 	exchange := &dns.Client{Net: kind, Timeout: resolverWait, UDPSize: maxUDPResponse}
 	answer, _, err := exchange.ExchangeWithConnContext(ctx, q, &dns.Conn{Conn: conn, UDPSize: maxUDPResponse})
 	return answer, err

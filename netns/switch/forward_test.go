@@ -193,7 +193,7 @@ func (w *world) ask(client, kind string, q *dns.Msg) *dns.Msg {
 		conn, err = d.DialContext(context.Background(), kind, gateway+":53")
 		return err
 	})
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // a socket
 	c := &dns.Client{Net: kind, Timeout: 30 * time.Second}
 	r, _, err := c.ExchangeWithConn(q, &dns.Conn{Conn: conn, UDPSize: 4096})
 	check(w.T, err)

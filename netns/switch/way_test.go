@@ -322,7 +322,7 @@ func TestForgottenConnectionsAreReset(t *testing.T) {
 			return errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_TCP, unix.TCP_REPAIR, 0))
 		})
 		f := os.NewFile(uintptr(fd), "made up")
-		defer f.Close()                                                                           //nolint:errcheck // a socket
+		defer f.Close()
 		if _, err := f.WriteString("to nobody"); err != nil && !errors.Is(err, unix.ECONNRESET) { // the kernel has asked how wide the window is
 			t.Fatal(err)
 		}
@@ -603,8 +603,10 @@ func TestPublishedPortsKeepTheClient(t *testing.T) {
 			}
 			defer p.close()
 			for _, c := range []struct{ from, to, seen string }{
-				{"10.99.0.5", "10.99.0.5", "10.99.0.5"}, {"fd99::5", "fd99::5", "fd99::5"},
-				{"127.0.0.1", "127.0.0.1", "10.77.0.1"}, {"::1", "::1", "fd77::1"},
+				{"10.99.0.5", "10.99.0.5", "10.99.0.5"},
+				{"fd99::5", "fd99::5", "fd99::5"},
+				{"127.0.0.1", "127.0.0.1", "10.77.0.1"},
+				{"::1", "::1", "fd77::1"},
 			} {
 				if protocol == "udp" && !w.hub.kernel && netip.MustParseAddr(c.from).IsLoopback() {
 					c.seen = map[bool]string{true: "198.18.254.1", false: "fd5c:1f00:0:1::1"}[netip.MustParseAddr(c.from).Is4()]

@@ -11,7 +11,8 @@ func CheckHostname(name string) error {
 		return fmt.Errorf("invalid name %q: it has more than %d characters", name, maxHostname)
 	}
 	for _, c := range []byte(name) {
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_') {
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !letter && c != '-' && c != '.' && c != '_' {
 			return fmt.Errorf("invalid name %q: it takes a-z A-Z 0-9 . _ -", name)
 		}
 	}

@@ -46,6 +46,6 @@ func openTreeIn(ns *os.File, path string) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	defer unix.Close(at) //nolint:errcheck // nothing is written through it
+	defer unix.Close(at) // nothing is written through it
 	return unix.OpenTree(at, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 }

@@ -57,11 +57,11 @@ func (r *Relay) echo(p packet) {
 
 // echo sends a request from the host and returns the answer to it.
 func echo(to netip.Addr, request []byte) ([]byte, error) {
-	network, any, reply := "udp4", "0.0.0.0", byte(echoReply4)
+	network, wildcard, reply := "udp4", "0.0.0.0", byte(echoReply4)
 	if to.Is6() {
-		network, any, reply = "udp6", "::", echoReply6
+		network, wildcard, reply = "udp6", "::", echoReply6
 	}
-	c, err := icmp.ListenPacket(network, any)
+	c, err := icmp.ListenPacket(network, wildcard)
 	if err != nil {
 		return nil, err
 	}

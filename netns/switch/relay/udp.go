@@ -124,7 +124,7 @@ func (r *Relay) DialUDP(from, to netip.AddrPort) (net.Conn, error) {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 	}
 	f := os.NewFile(uintptr(fd), "container")
-	defer f.Close() //nolint:errcheck // the connection has a descriptor of its own
+	defer f.Close() // the connection has a descriptor of its own
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
