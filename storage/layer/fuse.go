@@ -30,9 +30,16 @@ func mountFuse(ctx context.Context, o Options) (*Mounted, error) {
 	if err := unix.Stat(o.Target, &before); err != nil {
 		return nil, fmt.Errorf("cannot mount with fuse-overlayfs: %w", err)
 	}
+	if strings.Contains(o.Dir, ":") {
+		return nil, fmt.Errorf("cannot mount with fuse-overlayfs: it takes no path with a colon, which %s has; put the data directory elsewhere (--root)", o.Dir)
+	}
+	data, err := linked(o)
+	if err != nil {
+		return nil, fmt.Errorf("cannot mount with fuse-overlayfs: %w", err)
+	}
 	var output bytes.Buffer
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), path, "-f", "-o",
-		"lowerdir="+strings.Join(o.Lower, ":")+",upperdir="+o.upper()+",workdir="+o.work(), o.Target)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), path, "-f", "-o", data, o.Target)
+	cmd.Dir = o.Dir // the names are short, and have no commas and backslashes of the data directory's path
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	if err := cmd.Start(); err != nil {

@@ -141,7 +141,7 @@ func TestMount(t *testing.T) {
 func TestMountNamed(t *testing.T) {
 	for _, n := range []int{1, 3, 130, 400} {
 		for _, volatile := range []bool{false, true} {
-			o := Options{Kind: Overlay, Lower: images(t, n), Dir: filepath.Join(t.TempDir(), "a:b,c", "layer"), Volatile: volatile}
+			o := Options{Kind: Overlay, Lower: images(t, n), Dir: filepath.Join(t.TempDir(), `a:b,c\\d`, "layer"), Volatile: volatile}
 			if err := makeUpper(o); err != nil {
 				t.Fatal(err)
 			}
@@ -173,6 +173,44 @@ func TestMountNamed(t *testing.T) {
 	o := Options{Kind: Overlay, Lower: make([]string, 2000), Dir: t.TempDir()}
 	if _, err := namedOptions(o); err == nil {
 		t.Error("2000 layers were accepted")
+	}
+}
+
+// The data directory's path may have any character.
+func TestOddPath(t *testing.T) {
+	for _, kind := range []Kind{Overlay, Fuse, VFS} {
+		t.Run(string(kind), func(t *testing.T) {
+			if kind == Fuse {
+				needFuse(t)
+			}
+			odd := "a b:c,d\\e\nf=g"
+			if kind == Fuse {
+				odd = strings.ReplaceAll(odd, ":", "") // which that program cannot
+			}
+			base := filepath.Join(t.TempDir(), odd)
+			if err := os.MkdirAll(filepath.Join(base, "rootfs"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			lower := images(t, 3)
+			for i, dir := range lower {
+				moved := filepath.Join(base, fmt.Sprint("lower", i))
+				if err := os.Rename(dir, moved); err != nil {
+					t.Fatal(err)
+				}
+				lower[i] = moved
+			}
+			m, err := Mount(t.Context(), Options{Kind: kind, Lower: lower, Dir: filepath.Join(base, "layer"), Target: filepath.Join(base, "rootfs")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(t, m)
+			if read(t, m, "who") != "0" || read(t, m, "file2") != "2" || read(t, m, "new") != "new" {
+				t.Error("the mount does not show the layers")
+			}
+			if err := m.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 

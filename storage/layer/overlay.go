@@ -14,7 +14,10 @@ import (
 // mountOverlay makes a detached overlay mount. The new mount API takes each layer as an option of its own (lowerdir+, Linux 6.8); where it refuses, mount(2) gets
 // all of them by short names. Which kernel it is cannot be told in advance: before 6.5 lowerdir+ is taken down like any other word and refused only at the end.
 func mountOverlay(o Options) (*Mounted, error) {
-	mount, err := mountEach(o)
+	mount, err := -1, error(unix.EINVAL)
+	if !strings.Contains(o.Dir, `\`) { // which the kernel takes for the beginning of an escape in some options and not in others
+		mount, err = mountEach(o)
+	}
 	if errors.Is(err, unix.EINVAL) {
 		var errOld error
 		if mount, errOld = mountNamed(o); errOld != nil {
@@ -106,9 +109,28 @@ func mountNamed(o Options) (int, error) {
 
 // namedOptions makes the links and the mount point, and returns the options that name them.
 func namedOptions(o Options) (string, error) {
-	links, point := filepath.Join(o.Dir, linksDir), filepath.Join(o.Dir, pointDir)
+	if err := os.MkdirAll(filepath.Join(o.Dir, pointDir), 0o700); err != nil {
+		return "", err
+	}
+	data, err := linked(o)
+	if err != nil {
+		return "", err
+	}
+	data += ",userxattr"
+	if o.Volatile {
+		data += ",volatile"
+	}
+	if len(data) >= os.Getpagesize() {
+		return "", fmt.Errorf("%d layers are more than the kernel takes", len(o.Lower))
+	}
+	return data, nil
+}
+
+// linked makes links to the layers in the layer's directory, and returns the options with the names that all directories have from there.
+func linked(o Options) (string, error) {
+	links := filepath.Join(o.Dir, linksDir)
 	// Links of an earlier life may point to where the image was then.
-	if err := errors.Join(os.RemoveAll(links), os.Mkdir(links, 0o700), os.MkdirAll(point, 0o700)); err != nil {
+	if err := errors.Join(os.RemoveAll(links), os.Mkdir(links, 0o700)); err != nil {
 		return "", err
 	}
 	names := make([]string, len(o.Lower))
@@ -118,14 +140,7 @@ func namedOptions(o Options) (string, error) {
 			return "", err
 		}
 	}
-	data := "lowerdir=" + strings.Join(names, ":") + ",upperdir=upper,workdir=work,userxattr"
-	if o.Volatile {
-		data += ",volatile"
-	}
-	if len(data) >= os.Getpagesize() {
-		return "", fmt.Errorf("%d layers are more than the kernel takes", len(o.Lower))
-	}
-	return data, nil
+	return "lowerdir=" + strings.Join(names, ":") + ",upperdir=upper,workdir=work", nil
 }
 
 // mountIn mounts with dir as the working directory of the calling thread alone, and takes the mount off the tree again.
