@@ -240,8 +240,12 @@ func (h *Host) makeVolumes(p *record.Pending) error {
 		}
 	}
 	for _, v := range wanted {
-		if _, _, err := h.Volumes.Create(v); err != nil {
+		made, created, err := h.Volumes.Create(v)
+		if err != nil {
 			return err
+		}
+		if created {
+			_ = h.Records.Emit(record.Event{Type: "volume", Action: "create", ID: made.Name, Attributes: map[string]string{"driver": made.Driver}}) // it is there whether or not that can be told
 		}
 	}
 	return nil
