@@ -10,6 +10,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/netns"
@@ -49,6 +50,27 @@ func (s *space) unguard(ports ...string) {
 		}
 		for _, chain := range chains { // most kernels have removed them with their devices
 			if chain.Table.Name == tableName && slices.Contains(ports, chain.Name) {
+				c.DelChain(chain)
+			}
+		}
+		return nil
+	})
+}
+
+// dropGuards removes the guards of ports that are no more: their containers ended when there was no switch. The rules are listed first, since a port is there before its guard.
+func (s *space) dropGuards() error {
+	return s.filter(func(c *nftables.Conn) error {
+		chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyNetdev)
+		if err != nil {
+			return err
+		}
+		links, err := s.link.LinkList()
+		if err != nil {
+			return err
+		}
+		for _, chain := range chains {
+			port := func(l netlink.Link) bool { return l.Attrs().Name == chain.Name }
+			if chain.Table.Name == tableName && !slices.ContainsFunc(links, port) {
 				c.DelChain(chain)
 			}
 		}

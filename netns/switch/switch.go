@@ -79,7 +79,12 @@ func Main(args []string) int {
 		return 125
 	}
 	go h.accept(listener)
-	time.AfterFunc(trimPause, trim)
+	time.AfterFunc(trimPause, func() {
+		trim()
+		if h.space.inherited {
+			_ = h.space.dropGuards() // rules about nobody; what ended before us has been taken apart by now
+		}
+	})
 	<-h.gone
 	return 0
 }
