@@ -73,10 +73,10 @@ func (s *Store) lockAddresses(n *Network) (*disk.Lock, error) {
 	}
 }
 
-// still says ErrNotFound when the network has gone.
+// still says ErrNotFound when the network has gone, or has other subnets now.
 func (s *Store) still(n *Network) error {
 	now, err := s.load(n.Name)
-	if err == nil && now.ID != n.ID {
+	if err == nil && (now.ID != n.ID || !now.Alike(n)) {
 		err = fmt.Errorf("%w: %s", ErrNotFound, n.Name) // another one has the name now
 	}
 	return err
@@ -106,6 +106,14 @@ func (s *Store) Attach(n *Network, e Endpoint) (*Endpoint, error) {
 		return nil, fmt.Errorf("cannot connect to network %s: %w", n.Name, err)
 	}
 	return &e, nil
+}
+
+// CheckAddresses says whether a container may ask for these addresses on a network, whoever has them now.
+func (s *Store) CheckAddresses(n *Network, four, six netip.Addr) error {
+	if err := s.check(n, &Endpoint{IPv4: four, IPv6: six, Container: newID(), Alive: "-"}); err != nil {
+		return fmt.Errorf("cannot connect to network %s: %w", n.Name, err)
+	}
+	return nil
 }
 
 // check says whether the addresses asked for are the network's to give.
@@ -153,21 +161,16 @@ func (s *Store) attach(n *Network, e *Endpoint) error {
 	if err := s.detach(n.ID, e.Container); err != nil {
 		return err
 	}
-	if e.MAC != "" {
-		others, err := s.endpoints(n)
-		if err != nil {
+	asked := e.MAC != ""
+	if asked {
+		if err := s.checkMAC(n, e.MAC); err != nil {
 			return err
 		}
-		for _, o := range others {
-			if o.MAC == e.MAC {
-				return fmt.Errorf("%w: MAC address %s is that of container %s", ErrAddressInUse, e.MAC, o.Name)
-			}
-		}
 	}
-	var claimed []netip.Addr
+	var claimed []string
 	undo := func(err error) error {
-		for _, a := range claimed {
-			err = errors.Join(err, os.Remove(s.link(n.ID, a)))
+		for _, link := range claimed {
+			err = errors.Join(err, os.Remove(link))
 		}
 		return err
 	}
@@ -188,12 +191,17 @@ func (s *Store) attach(n *Network, e *Endpoint) error {
 		if err != nil {
 			return undo(err)
 		}
-		claimed = append(claimed, *family.to)
+		claimed = append(claimed, s.link(n.ID, *family.to))
 	}
-	if e.MAC == "" {
-		e.MAC = macOf(e)
+	if !asked {
+		e.MAC = s.chooseMAC(n.ID, e)
 	}
 	data, err := json.Marshal(e)
+	if err == nil && asked {
+		if err = s.noteMAC(n.ID, e); err == nil {
+			claimed = append(claimed, s.macLink(n.ID, e.MAC))
+		}
+	}
 	if err == nil {
 		err = disk.WriteFile(s.endpointFile(n.ID, e.Container), data, 0o600, disk.Volatile)
 	}
@@ -301,19 +309,6 @@ func isReserved(sub Subnet, a netip.Addr) bool {
 	return false
 }
 
-// macOf makes a MAC address of an IP address, as Docker does: unique on the network, and the same when the address is given again, so that no neighbour's table is wrong.
-func macOf(e *Endpoint) string {
-	b := []byte{0x02, 0x42, 0, 0, 0, 0}
-	if e.IPv4.IsValid() {
-		a := e.IPv4.As4()
-		copy(b[2:], a[:])
-	} else {
-		a := e.IPv6.As16()
-		copy(b[2:], a[12:])
-	}
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5])
-}
-
 // Detach frees a container's place in a network. One that it does not have is no error.
 func (s *Store) Detach(n *Network, container string) error {
 	lock, err := s.lockAddresses(n)
@@ -348,13 +343,10 @@ func (s *Store) detach(network, container string) error {
 	}
 	errs := []error{os.Remove(file)}
 	if err == nil {
-		for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
-			if !a.IsValid() {
-				continue
-			}
-			// It may have been given to another one after this one's death.
-			if holder, err := os.Readlink(s.link(network, a)); err == nil && holder == short(container) {
-				errs = append(errs, os.Remove(s.link(network, a)))
+		for _, link := range []string{s.link(network, e.IPv4), s.link(network, e.IPv6), s.macLink(network, e.MAC)} {
+			// It may have been given to another one after this one's death, or not be there: not every endpoint has all three.
+			if holder, err := os.Readlink(link); err == nil && holder == short(container) {
+				errs = append(errs, os.Remove(link))
 			}
 		}
 	}

@@ -313,3 +313,84 @@ func TestRemoveWaitsForTheDying(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// An address that was asked for is nobody else's, whoever comes first: the other way round the one that would follow from an IP address gives way.
+func TestMAC(t *testing.T) {
+	s := fresh(t)
+	n := network(t, s, Subnet{Prefix: prefix("10.7.0.0/29")})
+	a, aDies := container(t, "a")
+	b, _ := container(t, "b")
+	c, _ := container(t, "c")
+	a.MAC, a.IPv4 = "02:42:0A:07:00:02", addr("10.7.0.5") // what 10.7.0.2 would have
+	ea := must(s.Attach(n, a))
+	b.IPv4 = addr("10.7.0.2")
+	eb := must(s.Attach(n, b))
+	if ea.MAC != "02:42:0a:07:00:02" || eb.MAC == ea.MAC || !strings.HasPrefix(eb.MAC, "06:42:") {
+		t.Fatal(ea, eb)
+	}
+	for mac, who := range map[string]string{"02:42:0a:07:00:02": "of container a", eb.MAC: "of container b", "02:42:0a:07:00:01": "the gateway's"} {
+		c.MAC = mac
+		if _, err := s.Attach(n, c); !errors.Is(err, ErrAddressInUse) || !strings.Contains(err.Error(), who) {
+			t.Errorf("%s: %v", mac, err)
+		}
+	}
+	// It is free with the end of its container, told or not.
+	if err := s.Detach(n, b.Container); err != nil {
+		t.Fatal(err)
+	}
+	aDies()
+	if eb = must(s.Attach(n, b)); eb.MAC != "02:42:0a:07:00:02" {
+		t.Error(eb)
+	}
+	if err := s.Detach(n, a.Container); err != nil {
+		t.Fatal(err)
+	}
+	d, _ := container(t, "d")
+	d.MAC = "02:42:00:00:00:99"
+	must(s.Attach(n, d))
+	if err := s.Detach(n, d.Container); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(s.addressDir(n.ID), "m-*")); len(left) != 0 {
+		t.Error(left)
+	}
+}
+
+// The default network gives way to a route that the host gets later, as soon as nobody is on it; one with subnets that were asked for stays.
+func TestEvade(t *testing.T) {
+	s := fresh(t)
+	var routes Routes
+	s.hosts = func() Routes { return routes }
+	before := must(s.Get(Bridge))
+	a, aDies := container(t, "a")
+	must(s.Attach(before, a))
+	routes = Routes{prefix("10.144.0.0/13")}
+	if n := must(s.Get(Bridge)); !n.Alike(before) {
+		t.Errorf("it changed under a container: %v", n.Subnets)
+	}
+	aDies()
+	after := must(s.Get(Bridge))
+	if _, met := routes.Overlaps(after.Subnets[0].Prefix); met || after.ID != before.ID {
+		t.Errorf("%v", after.Subnets)
+	}
+	if again := must(s.Get(Bridge)); !again.Alike(after) {
+		t.Errorf("it changed once more: %v", again.Subnets)
+	}
+	// Whoever had looked before comes too late, and looks again.
+	b, _ := container(t, "b")
+	if _, err := s.Attach(before, b); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+	must(s.Attach(after, b))
+	// Nowhere to go: it stays.
+	routes = Routes{prefix("10.0.0.0/8"), prefix("172.16.0.0/12"), prefix("192.168.0.0/16"), prefix("198.18.0.0/15")}
+	if n := must(s.Get(Bridge)); !n.Alike(after) {
+		t.Errorf("%v", n.Subnets)
+	}
+	asked := fresh(t)
+	asked.hosts = func() Routes { return routes }
+	must(asked.Create(Network{Name: Bridge, Subnets: []Subnet{{Prefix: prefix("10.1.0.0/16")}}}))
+	if n := must(asked.Get(Bridge)); n.Subnets[0].Prefix != prefix("10.1.0.0/16") {
+		t.Errorf("%v", n.Subnets)
+	}
+}

@@ -41,6 +41,8 @@ type Network struct {
 	Created time.Time `json:"created"`
 	// Subnets are one or more of each family that the network has; chosen ones are written like asked ones.
 	Subnets []Subnet `json:"subnets,omitzero"`
+	// Chosen says of the default network that its subnets are of our choice: they may change while nobody is on it.
+	Chosen bool `json:"chosen,omitzero"`
 	// NoIPv4 is --ipv4=false, IPv6 is --ipv6.
 	NoIPv4     bool              `json:"no_ipv4,omitzero"`
 	IPv6       bool              `json:"ipv6,omitzero"`

@@ -134,16 +134,20 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// Get finds a network by name, id or unambiguous beginning of an id. The default network gets its subnet here, at its first use, and keeps it.
+// Get finds a network by name, id or unambiguous beginning of an id. The default network gets its subnet here, at its first use, and another one when the host has got a route that
+// overlaps it (a VPN, mostly) while no container is on it.
 func (s *Store) Get(nameOrID string) (*Network, error) {
 	if nameOrID == "" || nameOrID == Default {
 		nameOrID = Bridge
 	}
 	n, err := s.find(nameOrID)
-	if err != nil || n.Name != Bridge || len(n.Subnets) > 0 {
+	switch {
+	case err != nil || n.Name != Bridge || len(n.Subnets) > 0 && !n.Chosen:
 		return n, err
+	case len(n.Subnets) > 0:
+		return s.evade(n)
 	}
-	n, err = s.Create(Network{Name: Bridge})
+	n, err = s.Create(Network{Name: Bridge, Chosen: true})
 	if errors.Is(err, ErrExists) {
 		return s.load(Bridge) // somebody else used it first
 	}

@@ -47,7 +47,7 @@ func TestDefaultNetwork(t *testing.T) {
 	if sub, ok := n.Subnet4(); !ok || sub.Prefix.String() != "10.146.0.0/16" || sub.Gateway.String() != "10.146.0.1" {
 		t.Fatal(n)
 	}
-	s.hosts = func() Routes { return Routes{n.Subnets[0].Prefix} }
+	s.hosts = func() Routes { return Routes{prefix("10.147.0.0/16")} }
 	if again := must(s.Get(n.ID[:12])); again.Subnets[0].Prefix != n.Subnets[0].Prefix || again.ID != n.ID {
 		t.Fatal("the default network's subnet changed", again)
 	}

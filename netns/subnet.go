@@ -4,10 +4,14 @@ package netns
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
+
+	"github.com/skiff-containers/skiff/storage/disk"
 )
 
 // pool is where subnets are chosen from: every prefix of this length in it, in order.
@@ -78,6 +82,50 @@ func (s *Store) plan(n *Network, others []*Network) error {
 		n.Subnets = append(n.Subnets, choose6(taken))
 	}
 	return nil
+}
+
+// Alike says whether both have the same subnets.
+func (n *Network) Alike(o *Network) bool {
+	return slices.EqualFunc(n.Subnets, o.Subnets, func(a, b Subnet) bool { return a.Prefix == b.Prefix && a.Gateway == b.Gateway })
+}
+
+// evade gives the default network other subnets when a route of the host's overlaps those that it has, unless a container is on it.
+func (s *Store) evade(n *Network) (*Network, error) {
+	routes := s.hosts()
+	met := func(sub Subnet) bool { _, is := routes.Overlaps(sub.Prefix); return is }
+	if !slices.ContainsFunc(n.Subnets, met) {
+		return n, nil
+	}
+	lock, err := s.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Unlock()
+	if now, err := s.load(n.Name); err != nil || !now.Alike(n) {
+		return now, err // somebody was faster
+	}
+	addresses, err := s.lockAddresses(n)
+	if err != nil {
+		return nil, err
+	}
+	defer addresses.Unlock()
+	if users, err := s.endpoints(n); err != nil || len(users) > 0 {
+		return n, err
+	}
+	others, err := s.List()
+	if err != nil {
+		return nil, err
+	}
+	other := *n
+	other.Subnets = nil
+	if err := s.plan(&other, slices.DeleteFunc(others, func(o *Network) bool { return o.ID == n.ID })); err != nil {
+		return n, nil //nolint:nilerr // it works but for what the route leads to, and there is no better one
+	}
+	data, err := json.Marshal(&other)
+	if err == nil {
+		err = disk.WriteFile(s.file(n.Name), data, 0o600, disk.Durable)
+	}
+	return &other, err
 }
 
 // complete checks one asked subnet and gives it its gateway.

@@ -39,6 +39,9 @@ func (h *hub) enterBridge(n netns.Network) (*bridge, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	b := h.bridges[n.ID]
+	if b != nil && b.users == 0 && !b.network.Alike(&n) {
+		b = nil // its subnets have changed
+	}
 	if b == nil {
 		h.clearBridges()
 		var err error
@@ -82,7 +85,7 @@ func (h *hub) makeBridge(n netns.Network) (*bridge, error) {
 	}
 	link := h.space.link
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.HardwareAddr = b.name, b.mtu, gatewayMAC(n)
+	attrs.Name, attrs.MTU, attrs.HardwareAddr = b.name, b.mtu, n.GatewayMAC()
 	if err := link.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, err
 	}
@@ -101,18 +104,6 @@ func (h *hub) makeBridge(n netns.Network) (*bridge, error) {
 	}
 	b.names, err = h.serveNames(n)
 	return b, err
-}
-
-// gatewayMAC is the bridge's own address. A bridge without one has the lowest of its ports, and changes it when that port goes: the other containers would send to
-// nobody until they ask anew.
-func gatewayMAC(n netns.Network) net.HardwareAddr {
-	mac := net.HardwareAddr{0x02, 0x42, 0, 0, 0, 0}
-	if sub, ok := n.Subnet4(); ok {
-		copy(mac[2:], sub.Gateway.AsSlice())
-	} else if sub, ok := n.Subnet6(); ok {
-		copy(mac[2:], sub.Gateway.AsSlice()[12:])
-	}
-	return mac
 }
 
 // cable is a veth pair from a bridge to a container.
@@ -181,7 +172,7 @@ func introduce(link *netlink.Handle, b *bridge, e netns.Endpoint, inside *netlin
 			continue
 		}
 		_ = link.NeighSet(&netlink.Neigh{LinkIndex: b.index, State: netlink.NUD_REACHABLE, IP: a.AsSlice(), HardwareAddr: own})
-		_ = inside.NeighSet(&netlink.Neigh{LinkIndex: peer.Attrs().Index, State: netlink.NUD_REACHABLE, IP: s.Gateway.AsSlice(), HardwareAddr: gatewayMAC(b.network)})
+		_ = inside.NeighSet(&netlink.Neigh{LinkIndex: peer.Attrs().Index, State: netlink.NUD_REACHABLE, IP: s.Gateway.AsSlice(), HardwareAddr: b.network.GatewayMAC()})
 	}
 }
 
