@@ -234,6 +234,7 @@ func (r *reader) namespaces(cfg *config.Config) {
 		cfg.Ports = append(cfg.Ports, p)
 		return err
 	})
+	r.fail("publish", config.CheckPorts(cfg.Ports))
 	r.each("expose", func(s string) error {
 		e, err := config.ParseExpose(s)
 		cfg.Expose = append(cfg.Expose, e)

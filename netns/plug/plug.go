@@ -55,13 +55,14 @@ type Place struct {
 	DNS      []string       `json:"dns,omitzero"`     // resolvers of the container's own; none are the host's
 }
 
-// Port is one published port.
+// Port is one published port, or a range of them.
 type Port struct {
 	IP        netip.Addr `json:"ip,omitzero"`       // of the host; invalid is all of them
 	Host      uint16     `json:"host"`              // 0 in a request is any free one
 	HostEnd   uint16     `json:"host_end,omitzero"` // the last of a range to choose from, which begins with Host
 	Container uint16     `json:"container"`
-	Protocol  string     `json:"protocol"` // tcp or udp
+	Count     uint16     `json:"count,omitzero"` // of a range that begins here, on both sides; 0 is one
+	Protocol  string     `json:"protocol"`       // tcp or udp
 }
 
 // Reply is the switch's answer: with OpAttach its own network namespace comes with it.

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/run/stage"
 )
@@ -97,8 +99,11 @@ func (g *guest) attach(r plug.Request) ([]plug.Port, error) {
 	}
 	g.loopback = r.Loopback
 	var done []plug.Port
-	for _, p := range r.Ports {
+	for _, p := range plug.Expand(r.Ports) {
 		published, err := g.publish(p)
+		if errors.Is(err, unix.EMFILE) {
+			err = &refused{fmt.Sprintf("cannot publish more than %d ports: the switch has no more descriptors", len(done)), "publish fewer, raise the limit (`ulimit -n`), or use --network host", err}
+		}
 		if err != nil {
 			g.unpublish()
 			return nil, err
@@ -106,7 +111,7 @@ func (g *guest) attach(r plug.Request) ([]plug.Port, error) {
 		g.ports = append(g.ports, published)
 		done = append(done, published.port)
 	}
-	return done, nil
+	return plug.Compact(done), nil
 }
 
 func (g *guest) connect(places []plug.Place) error {

@@ -67,6 +67,21 @@ func ParsePort(s string) (Port, error) {
 	return p, nil
 }
 
+// MaxPorts is how many ports a container may publish: each costs a descriptor of the switch's, or of the program that connects the container.
+const MaxPorts = 10000
+
+// CheckPorts says whether they are few enough.
+func CheckPorts(list []Port) error {
+	total := 0
+	for _, p := range list {
+		total += int(max(p.Count, 1))
+	}
+	if total > MaxPorts {
+		return fmt.Errorf("%d ports are more than the %d that a container may publish; publish fewer, or use --network host, where all of its ports are the host's", total, MaxPorts)
+	}
+	return nil
+}
+
 // unbracket takes the brackets from around an IPv6 address.
 func unbracket(s string) (ip string, bracketed bool) {
 	if inner, ok := strings.CutPrefix(s, "["); ok {

@@ -68,10 +68,11 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 		n.request.Places = append(n.request.Places, place)
 	}
 	n.request.Places[defaultPlace(places)].Default = true
-	var err error
-	if n.request.Ports, err = ports(allPorts(c, img)); err != nil {
+	list, err := ports(allPorts(c, img))
+	if err != nil {
 		return n, err
 	}
+	n.request.Ports = plug.Compact(list)
 	for _, h := range c.AddHost {
 		if h.IP == hostGateway {
 			for _, p := range n.request.Places {
@@ -175,6 +176,11 @@ func (m *monitor) take(store *netns.Store, p config.Place, i int) (plug.Place, e
 		e.Links[alias] = other.ID
 	}
 	got, err := store.Attach(n, e)
+	if errors.Is(err, netns.ErrNotFound) {
+		if n, err = store.Get(p.Network); err == nil { // the default network may have other subnets since
+			got, err = store.Attach(n, e)
+		}
+	}
 	if err != nil {
 		return place, err
 	}
@@ -208,6 +214,9 @@ func allPorts(c *config.Config, img *image.Image) []config.Port {
 
 // ports are the published ports, one by one.
 func ports(list []config.Port) ([]plug.Port, error) {
+	if err := config.CheckPorts(list); err != nil {
+		return nil, fmt.Errorf("cannot publish ports: %w", err)
+	}
 	var all []plug.Port
 	for _, p := range list {
 		var ip netip.Addr
@@ -383,7 +392,7 @@ func (n *network) record(s *record.Started) {
 
 // recordPorts notes the published ports.
 func recordPorts(s *record.Started, ports []plug.Port) {
-	for _, p := range ports {
+	for _, p := range plug.Expand(ports) {
 		host := config.Port{Container: p.Container, Host: p.Host, Protocol: p.Protocol}
 		if p.IP.IsValid() {
 			host.HostIP = p.IP.String()
