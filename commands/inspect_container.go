@@ -108,7 +108,7 @@ type inspectedEndpoint struct {
 	GlobalIPv6Address, IPv6Gateway                        string
 	GlobalIPv6PrefixLen                                   int
 	Links                                                 []string
-	IPAMConfig                                            *struct{ IPv4Address, IPv6Address string }
+	IPAMConfig                                            *inspectedAddresses
 	DriverOpts                                            map[string]string
 }
 
@@ -216,12 +216,33 @@ func inspectMounts(h *run.Host, t *record.Container) []inspectedMount {
 	return mounts
 }
 
+// inspectedAddresses are those that were asked for.
+type inspectedAddresses struct {
+	IPv4Address string `json:",omitempty"`
+	IPv6Address string `json:",omitempty"`
+}
+
+// asked is what the user said of a container's place on a network.
+func asked(c *config.Config, network, id string) inspectedEndpoint {
+	var shown inspectedEndpoint
+	for _, p := range c.Places {
+		if p.Network != network && (id == "" || !strings.HasPrefix(id, p.Network)) {
+			continue
+		}
+		shown.Aliases, shown.Links, shown.MacAddress = p.Aliases, p.Links, p.MAC
+		if p.IPv4 != "" || p.IPv6 != "" {
+			shown.IPAMConfig = &inspectedAddresses{p.IPv4, p.IPv6}
+		}
+	}
+	return shown
+}
+
 func inspectNetwork(t run.Container) inspectedNetwork {
 	c := t.Config
 	c.Ports = publishedPorts(t)
 	n := inspectedNetwork{Ports: portMap(c), Networks: map[string]inspectedEndpoint{}}
 	for _, name := range networkNames(&c) {
-		n.Networks[name] = inspectedEndpoint{}
+		n.Networks[name] = asked(&c, name, "")
 	}
 	if !t.Running() || t.Started == nil {
 		n.Ports = map[string][]inspectedBinding{}
@@ -232,9 +253,14 @@ func inspectNetwork(t run.Container) inspectedNetwork {
 			bindings[i].HostIp = first(bindings[i].HostIp, "0.0.0.0") // as where it listens
 		}
 	}
+	if len(t.Started.Networks) > 0 {
+		clear(n.Networks) // where it is now, by the networks' names
+	}
 	n.SandboxKey = "/proc/" + strconv.Itoa(t.Started.Pid) + "/ns/net"
 	for i, e := range t.Started.Networks {
-		shown := inspectedEndpoint{NetworkID: e.NetworkID, EndpointID: e.EndpointID, Gateway: e.Gateway4, MacAddress: e.MAC, Aliases: e.Aliases, DNSNames: e.Names, IPv6Gateway: e.Gateway6}
+		shown := asked(&c, e.Network, e.NetworkID)
+		shown.NetworkID, shown.EndpointID, shown.MacAddress, shown.Aliases, shown.DNSNames = e.NetworkID, e.EndpointID, e.MAC, e.Aliases, e.Names
+		shown.Gateway, shown.IPv6Gateway = e.Gateway4, e.Gateway6
 		if p, err := netip.ParsePrefix(e.IPv4); err == nil {
 			shown.IPAddress, shown.IPPrefixLen = p.Addr().String(), p.Bits()
 		}

@@ -199,19 +199,13 @@ func pruneNetworks(c *cli.Context, networks *netns.Store, records *record.Store,
 	if err != nil {
 		return err
 	}
-	used := map[string]bool{}
-	all, err := records.List()
+	used, err := usedNetworks(records)
 	if err != nil {
 		return err
 	}
-	for _, t := range all {
-		for _, name := range networkNames(&t.Config) {
-			used[name] = true
-		}
-	}
 	heading := false
 	for _, n := range list {
-		if netns.Predefined(n.Name) || used[n.Name] || !f.labels(n.Labels) || !made(n.Created, until) {
+		if netns.Predefined(n.Name) || used(n) || !f.labels(n.Labels) || !made(n.Created, until) {
 			continue
 		}
 		if _, err := networks.Remove(n.Name); errors.Is(err, netns.ErrInUse) {
@@ -229,6 +223,31 @@ func pruneNetworks(c *cli.Context, networks *netns.Store, records *record.Store,
 		}
 	}
 	return nil
+}
+
+// usedNetworks says of a network whether a container is recorded on it, running or not. Its record may have the network's name or the beginning of its id.
+func usedNetworks(records *record.Store) (used func(*netns.Network) bool, err error) {
+	all, err := records.List()
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, t := range all {
+		for _, name := range networkNames(&t.Config) {
+			names[name] = true
+		}
+	}
+	return func(n *netns.Network) bool {
+		if names[n.Name] {
+			return true
+		}
+		for name := range names {
+			if strings.HasPrefix(n.ID, name) {
+				return true
+			}
+		}
+		return false
+	}, nil
 }
 
 func networkConnectCommand() *cli.Command {

@@ -50,16 +50,10 @@ func networkLs(c *cli.Context) error {
 		return err
 	}
 	list, listErr := networks.List()
-	used := map[string]bool{}
+	used := func(*netns.Network) bool { return false } // only asked for when it matters
 	if len(f["dangling"]) > 0 {
-		all, err := records.List()
-		if err != nil {
+		if used, err = usedNetworks(records); err != nil {
 			return err
-		}
-		for _, t := range all {
-			for _, name := range networkNames(&t.Config) {
-				used[name] = true
-			}
 		}
 	}
 	var rows []networkRow
@@ -70,7 +64,7 @@ func networkLs(c *cli.Context) error {
 			!f.pattern("name", n.Name) ||
 			!f.match("scope", func(v string) bool { return v == "local" }) ||
 			!f.match("type", func(v string) bool { return v == "custom" && own || v == "builtin" && !own }) ||
-			!f.labels(n.Labels) || len(f["dangling"]) > 0 && (!own || dangling == used[n.Name]) {
+			!f.labels(n.Labels) || len(f["dangling"]) > 0 && (!own || dangling == used(n)) {
 			continue
 		}
 		id := n.ID

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/skiff-containers/skiff/netns"
@@ -17,8 +18,27 @@ func (h *Host) Connect(_ context.Context, c *record.Container, p config.Place) e
 		if slices.ContainsFunc(places, h.on(p.Network)) {
 			return nil, fmt.Errorf("it is on network %s already", p.Network)
 		}
-		return append(places, p), nil
+		return append(places, p), h.fits(p)
 	})
+}
+
+// fits says whether the addresses that are asked for are the network's: a container that does not run would fail to start with them.
+func (h *Host) fits(p config.Place) error {
+	var a [2]netip.Addr
+	for i, text := range []string{p.IPv4, p.IPv6} {
+		if text != "" {
+			var err error
+			if a[i], err = netip.ParseAddr(text); err != nil {
+				return err
+			}
+		}
+	}
+	networks := netns.Open(h.Records.Data, h.Records.Run)
+	n, err := networks.Get(p.Network)
+	if err != nil {
+		return err
+	}
+	return networks.CheckAddresses(n, a[0], a[1])
 }
 
 // Disconnect takes a container off a network, for good.
