@@ -1,8 +1,11 @@
 package userns
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -48,18 +51,36 @@ func members(runDir string) []member {
 	return found
 }
 
-// namespace opens the member's user namespace. The lock is looked at once more afterwards: it was held before and after, so the pid was not reused between.
+// namespace opens the member's user namespace. The lock is looked at once more afterwards: it was held before and after, so the pid was not reused between. But the next switch, or the next monitor of the same
+// container, may have taken the lock of one that is ending, before it has said who it is: then the process that the file names is one that ends.
 func (m member) namespace() (*os.File, error) {
 	ns, err := namespaceOf(fmt.Sprint(m.Pid))
 	if err != nil {
 		return nil, err
 	}
 	locked, err := disk.Lives(m.alive)
-	if err != nil || !locked || inode(ns) != m.Userns {
+	if err != nil || !locked || inode(ns) != m.Userns || ending(m.Pid) {
 		ns.Close()
 		return nil, fmt.Errorf("process %d is no member any more", m.Pid)
 	}
 	return ns, nil
+}
+
+// exiting is PF_EXITING (linux/sched.h): a process gets it before its files are closed, and so before it gives up its locks.
+const exiting = 0x4
+
+// ending says whether a process is about to be no more, or waits to be reaped: its flags are the seventh field behind its name (proc(5), stat).
+func ending(pid int) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) < 7 {
+		return true
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 32)
+	return err != nil || flags&exiting != 0
 }
 
 func namespaceOf(pid string) (*os.File, error) {
