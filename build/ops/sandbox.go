@@ -3,7 +3,6 @@ package ops
 // This file is the sandbox of a command: what the runtime is asked for, the command's environment, its files of the host.
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/seccomp"
 	"github.com/skiff-containers/skiff/run/spec"
+	"github.com/skiff-containers/skiff/run/userns"
 	"github.com/skiff-containers/skiff/storage/disk"
 	"github.com/skiff-containers/skiff/storage/image"
 )
@@ -40,7 +40,7 @@ func (o *execOp) sandbox(m *mounts, args []string, tty bool) (_ *sandbox, err er
 		return nil, err
 	}
 	in := spec.Input{
-		ID: "build", Config: c, Image: &image.Image{}, Args: args, User: user, Mapped: mapped(), CgroupV2: false,
+		ID: "build", Config: c, Image: &image.Image{}, Args: args, User: user, Mapped: userns.Mapped(), CgroupV2: false,
 		Volumes: map[string]string{}, Edits: m.devices,
 	}
 	box := &sandbox{}
@@ -172,20 +172,4 @@ func (o *execOp) hostFiles(d *snap.Draft, network string, net *cord) (resolv, ho
 		data = config.Resolver{Servers: []string{net.resolver()}}.ResolvConf(data)
 	}
 	return resolv, hosts, disk.WriteFile(resolv, data, 0o644, disk.Volatile)
-}
-
-// mapped is how many ids the user namespace maps from 0 up.
-func mapped() uint32 {
-	data, err := os.ReadFile("/proc/self/gid_map")
-	if err != nil {
-		return 1
-	}
-	next := uint32(0)
-	for line := range strings.Lines(string(data)) {
-		var inside, outside, count uint32
-		if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil && inside == next {
-			next += count
-		}
-	}
-	return next
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/skiff-containers/skiff/run/hook"
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/run/spec"
+	"github.com/skiff-containers/skiff/run/userns"
 	"github.com/skiff-containers/skiff/storage/image"
 	"github.com/skiff-containers/skiff/storage/layer"
 	"github.com/skiff-containers/skiff/storage/record"
@@ -51,7 +52,7 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 	if err != nil {
 		return b, err
 	}
-	in := spec.Input{ID: m.record.ID, Config: c, Image: img, Args: append([]string{m.record.Path}, m.record.Args...), Mapped: mapped(), CgroupV2: unified()}
+	in := spec.Input{ID: m.record.ID, Config: c, Image: img, Args: append([]string{m.record.Path}, m.record.Args...), Mapped: userns.Mapped(), CgroupV2: unified()}
 	if in.Volumes, err = m.volumes(m.layer.Root); err != nil {
 		return b, err
 	}
@@ -314,22 +315,6 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 		data = nil // a machine without name servers
 	}
 	return hostTexts{hosts, string(r.ResolvConf(data))}, nil
-}
-
-// mapped is how many ids our user namespace maps from 0 up.
-func mapped() uint32 {
-	data, err := os.ReadFile("/proc/self/gid_map")
-	if err != nil {
-		return 1
-	}
-	next := uint32(0)
-	for line := range strings.Lines(string(data)) {
-		var inside, outside, count uint32
-		if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil && inside == next {
-			next += count
-		}
-	}
-	return next
 }
 
 // unified says whether /sys/fs/cgroup is the one hierarchy of cgroup v2.
