@@ -19,7 +19,10 @@ find_go() {
 
 # as_root runs a command as root, through sudo when we are not.
 as_root() {
-	if [ "$(id -u)" = 0 ]; then "$@"; return; fi
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+		return $? # without a number it is, in a trap, the status from before
+	fi
 	command -v sudo >/dev/null 2>&1 || die "cannot run '$*' as root: sudo is not installed; run this as root, or install sudo"
 	sudo "$@"
 }
