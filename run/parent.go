@@ -3,36 +3,53 @@ package run
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/run/stage"
 )
 
-// answer reads a monitor's answer. Before it a monitor may ask for the parent of a macvlan network, which is an interface of the host's: the monitor has no rights there,
-// and neither has a front that is not root's.
-func (h *Host) answer(conn *stage.Conn) (reply stage.Reply, err error) {
+// answer reads a monitor's answer. Before it a monitor may ask for what is the host's, where it has no rights: the parent of a macvlan network, or a port. Neither has a front that is
+// an ordinary user's.
+func (h *Host) answer(conn *stage.Conn) (stage.Reply, error) {
 	for {
-		reply = stage.Reply{}
+		var reply stage.Reply
 		files, err := conn.Receive(&reply)
-		if err != nil || reply.Kind != stage.Parent {
+		if err != nil {
 			return reply, err
 		}
-		back := stage.Request{Op: stage.OpParent}
-		if os.Geteuid() == 0 && len(files) == 1 {
-			if err := h.giveParent(reply.Network, files[0]); err != nil {
-				back.Error = err.Error()
-			} else {
-				back.Given = true
-			}
+		var back stage.Request
+		var given []*os.File
+		switch {
+		case reply.Kind == stage.Parent:
+			back = h.parent(reply.Network, files)
+		case reply.Kind == stage.Port && reply.Port != nil:
+			back, given = port(*reply.Port)
+		default:
+			return reply, nil
 		}
-		for _, f := range files {
+		err = conn.Send(back, given...)
+		for _, f := range slices.Concat(files, given) {
 			f.Close()
 		}
-		if err := conn.Send(back); err != nil {
+		if err != nil {
 			return reply, err
 		}
 	}
+}
+
+// parent answers who asks for a macvlan network's parent, in the namespace that comes along.
+func (h *Host) parent(network string, files []*os.File) stage.Request {
+	back := stage.Request{Op: stage.OpParent}
+	if os.Geteuid() == 0 && len(files) == 1 {
+		if err := h.giveParent(network, files[0]); err != nil {
+			back.Error = err.Error()
+		} else {
+			back.Given = true
+		}
+	}
+	return back
 }
 
 // giveParent puts a macvlan interface on the host's into the switch's network namespace: those that the switch makes on it are on the host's interface, too.

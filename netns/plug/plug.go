@@ -35,6 +35,7 @@ const (
 	OpAttach  = "attach"  // connect a container; the connection's end disconnects it
 	OpConnect = "connect" // one more network for a container that was attached on this connection
 	OpDetach  = "detach"  // one network less
+	OpLend    = "lend"    // sockets of ports, for the attach that follows
 )
 
 // Request is what a monitor asks. With OpAttach come the container's network namespace and, when there was another switch before, that one's.
@@ -45,6 +46,7 @@ type Request struct {
 	Ports     []Port       `json:"ports,omitzero"`
 	Network   string       `json:"network,omitzero"`  // of OpDetach: the id
 	Loopback  []netip.Addr `json:"loopback,omitzero"` // the container's addresses that may reach the host's loopback
+	Lent      []int        `json:"lent,omitzero"`     // of OpLend: the places of ports whose sockets come along
 }
 
 // Place is one network that a container is on.
@@ -72,6 +74,8 @@ type Reply struct {
 	Ports []Port `json:"ports,omitzero"` // as they were published
 	// Parent is the name of a macvlan network whose parent is not in the switch's network namespace: nothing was done. Whoever can put it there asks once more.
 	Parent string `json:"parent,omitzero"`
+	// Denied are the places (of single ports) that the switch may not bind: nothing was done. Whoever can bind them lends their sockets and asks once more.
+	Denied []int `json:"denied,omitzero"`
 }
 
 // Cable is a connection to the switch. The container that was attached on it stays so for as long as it is open.
@@ -259,7 +263,7 @@ func (c *Cable) Ask(r Request) error {
 	select {
 	case reply := <-c.replies:
 		if reply.Error != "" {
-			return &Refusal{reply.Error, reply.Hint, reply.Parent}
+			return reply.refusal()
 		}
 		return nil
 	case <-c.gone:
@@ -287,7 +291,7 @@ func (c *Cable) ask(r Request, files ...*os.File) ([]Port, error) {
 		}
 	}
 	if reply.Error != "" {
-		return nil, &Refusal{reply.Error, reply.Hint, reply.Parent}
+		return nil, reply.refusal()
 	}
 	return reply.Ports, nil
 }
@@ -299,9 +303,16 @@ var ErrGone = errors.New("the network switch has gone")
 type Refusal struct {
 	Text, Hint string
 	Parent     string // as in Reply
+	Denied     []int  // likewise
+	cause      error
+}
+
+func (r *Reply) refusal() *Refusal {
+	return &Refusal{Text: r.Error, Hint: r.Hint, Parent: r.Parent, Denied: r.Denied}
 }
 
 func (r *Refusal) Error() string { return r.Text }
+func (r *Refusal) Unwrap() error { return r.cause }
 
 // HintText is what the user can do.
 func (r *Refusal) HintText() string { return r.Hint }

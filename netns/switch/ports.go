@@ -37,63 +37,29 @@ func (r *refused) Unwrap() error    { return r.err }
 func (r *refused) Error() string    { return r.text }
 func (r *refused) HintText() string { return r.hint }
 
-// publish opens a port on the host; of a range the first that is free.
-func (g *guest) publish(p plug.Port) (*publication, error) {
-	for last := max(p.HostEnd, p.Host); ; p.Host++ {
-		published, err := g.publishAt(p)
-		if err == nil || p.Host == last || !errors.Is(err, unix.EADDRINUSE) {
-			return published, err
-		}
-	}
-}
-
-func (g *guest) publishAt(p plug.Port) (*publication, error) {
+// publish serves a port of the host by its socket (plug.Bind), which it takes.
+func (g *guest) publish(p plug.Port, socket *os.File) (*publication, error) {
+	defer socket.Close() // the listener has its own descriptor
 	if !g.address(netip.IPv4Unspecified()).IsValid() {
 		return nil, &refused{"cannot publish ports: the container is on no bridge network", "on a macvlan network over an interface its ports are reached at its own address", nil}
 	}
 	out := &publication{port: p, open: map[net.Conn]struct{}{}}
-	at := net.JoinHostPort("", fmt.Sprint(p.Host))
-	if p.IP.IsValid() && !p.IP.IsUnspecified() {
-		at = netip.AddrPortFrom(p.IP, p.Host).String()
-	} else if p.IP.IsValid() && p.IP.Is4() {
-		at = fmt.Sprintf("0.0.0.0:%d", p.Host)
-	}
-	switch p.Protocol {
-	case "tcp":
-		l, err := net.Listen("tcp", at) //nolint:noctx // binding does not block
+	if p.Protocol == "tcp" {
+		l, err := net.FileListener(socket)
 		if err != nil {
-			return nil, explainBind(p, err)
+			return nil, fmt.Errorf("cannot publish port %s: %w", p.Title(), err)
 		}
 		out.listen, out.port.Host = l, uint16(l.Addr().(*net.TCPAddr).Port)
 		go out.acceptTCP(g, l)
-	case "udp":
-		c, err := net.ListenPacket("udp", at) //nolint:noctx // likewise
-		if err != nil {
-			return nil, explainBind(p, err)
-		}
-		out.listen, out.port.Host = c, uint16(c.LocalAddr().(*net.UDPAddr).Port)
-		go out.relayUDP(g, c.(*net.UDPConn))
-	default:
-		return nil, fmt.Errorf("cannot publish a port of protocol %q: it is tcp or udp", p.Protocol)
+		return out, nil
 	}
+	c, err := net.FilePacketConn(socket)
+	if err != nil {
+		return nil, fmt.Errorf("cannot publish port %s: %w", p.Title(), err)
+	}
+	out.listen, out.port.Host = c, uint16(c.LocalAddr().(*net.UDPAddr).Port)
+	go out.relayUDP(g, c.(*net.UDPConn))
 	return out, nil
-}
-
-// explainBind says why a port of the host cannot be had.
-func explainBind(p plug.Port, err error) error {
-	what := fmt.Sprintf("cannot publish port %d/%s", p.Host, p.Protocol)
-	if p.IP.IsValid() {
-		what = fmt.Sprintf("cannot publish port %s/%s", netip.AddrPortFrom(p.IP, p.Host), p.Protocol)
-	}
-	switch {
-	case errors.Is(err, unix.EADDRINUSE):
-		return &refused{what + ": it is in use on the host", "choose another one, or end what listens on it (`ss -lnp`)", err}
-	case errors.Is(err, unix.EACCES):
-		return &refused{what + ": ports below 1024 are for root", fmt.Sprintf("publish a higher one, or let users have it: `sudo sysctl net.ipv4.ip_unprivileged_port_start=%d`", p.Host), err}
-	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return &refused{what + ": the host does not have that address", "see `ip address`", err}
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }
 
 func (p *publication) close() {

@@ -9,8 +9,6 @@ import (
 	"net/netip"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/run/stage"
 )
@@ -22,6 +20,7 @@ type guest struct {
 	cables    []*cable
 	ports     []*publication
 	loopback  []netip.Addr
+	lent      map[int]*os.File // sockets of ports that are to be published, by their places
 }
 
 // serve does what is asked on a connection, and takes everything back when it ends.
@@ -56,15 +55,22 @@ func (g *guest) answer(r plug.Request, files []*os.File) (plug.Reply, []*os.File
 		if err = g.hub.space.present(r.Places); err != nil {
 			break
 		}
+		list := plug.Expand(r.Ports)
+		var sockets []*os.File
+		if sockets, err = g.bind(list); err != nil {
+			break
+		}
 		keep = true
 		g.container = files[0]
-		ports, err = g.attach(r)
+		ports, err = g.attach(r, list, sockets)
 	case plug.OpConnect:
 		if err = g.hub.space.present(r.Places); err == nil {
 			err = g.connect(r.Places)
 		}
 	case plug.OpDetach:
 		err = g.disconnect(r.Network)
+	case plug.OpLend:
+		files, err = g.borrow(r.Lent, files)
 	default:
 		err = fmt.Errorf("cannot do %q here", r.Op)
 	}
@@ -84,29 +90,31 @@ func (g *guest) answer(r plug.Request, files []*os.File) (plug.Reply, []*os.File
 			reply.Parent = missing.network
 			return reply, []*os.File{g.hub.space.file}
 		}
+		var no *denied
+		if errors.As(err, &no) {
+			reply.Denied = no.places
+		}
 		return reply, nil
 	}
 	return plug.Reply{Ports: ports}, []*os.File{g.hub.space.file}
 }
 
-// attach connects a container with its networks and publishes its ports: all or nothing.
-func (g *guest) attach(r plug.Request) ([]plug.Port, error) {
-	if err := g.connect(r.Places); err != nil {
-		return nil, err
+// attach connects a container with its networks and publishes its ports by their sockets: all or nothing. It takes the sockets.
+func (g *guest) attach(r plug.Request, ports []plug.Port, sockets []*os.File) (done []plug.Port, err error) {
+	if err = g.connect(r.Places); err == nil {
+		err = g.hub.space.allowLoopback(r.Loopback, true)
 	}
-	if err := g.hub.space.allowLoopback(r.Loopback, true); err != nil {
+	if err != nil {
+		shut(sockets)
 		return nil, err
 	}
 	g.loopback = r.Loopback
-	var done []plug.Port
-	for _, p := range plug.Expand(r.Ports) {
-		published, err := g.publish(p)
-		if errors.Is(err, unix.EMFILE) {
-			err = &refused{fmt.Sprintf("cannot publish more than %d ports: the switch has no more descriptors", len(done)), "publish fewer, raise the limit (`ulimit -n`), or use --network host", err}
-		}
+	for i, p := range ports {
+		published, err := g.publish(p, sockets[i])
 		if err != nil {
+			shut(sockets[i+1:])
 			g.unpublish()
-			return nil, err
+			return nil, few(err, i)
 		}
 		g.ports = append(g.ports, published)
 		done = append(done, published.port)
@@ -163,6 +171,9 @@ func (g *guest) disconnect(network string) error {
 // leave takes everything back: the container has ended, or its monitor has.
 func (g *guest) leave() {
 	g.unpublish()
+	for _, f := range g.lent {
+		f.Close()
+	}
 	_ = g.hub.space.allowLoopback(g.loopback, false) // an address less that is not there
 	if g.container == nil {
 		return

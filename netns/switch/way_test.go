@@ -597,7 +597,12 @@ func TestPublishedPortsKeepTheClient(t *testing.T) {
 			}
 		}()
 		for _, protocol := range []string{"tcp", "udp"} {
-			p, err := w.guest.publish(plug.Port{Container: 80, Protocol: protocol})
+			port := plug.Port{Container: 80, Protocol: protocol}
+			socket, err := plug.Bind(port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := w.guest.publish(port, socket)
 			if err != nil {
 				t.Fatal(err)
 			}

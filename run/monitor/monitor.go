@@ -51,17 +51,18 @@ type monitor struct {
 	log     *log.Writer
 	spec    *specs.Spec
 	filter  []unix.SockFilter
-	group   *cgroup.Group // nil without limits
-	keep    []*os.File    // open for as long as the container lives
-	shm     *os.File      // another container's /dev/shm, to share; nil without (in keep, too)
-	engine  string        // the program that the switch is
-	space   *os.File      // the switch's network namespace, in which parents of macvlan networks are, between two lives; nil without
-	name    string        // the host name that comes with a shared network; "" otherwise
-	user    *userMode     // nil without a helper
-	files   hostTexts     // what was written of them
-	network *network      // nil without networks that the switch serves
-	health  *image.Health // nil without a health check
-	unwatch func()        // ends the watch over the switch and the health checks
+	group   *cgroup.Group    // nil without limits
+	keep    []*os.File       // open for as long as the container lives
+	shm     *os.File         // another container's /dev/shm, to share; nil without (in keep, too)
+	engine  string           // the program that the switch is
+	space   *os.File         // the switch's network namespace, in which parents of macvlan networks are, between two lives; nil without
+	sockets map[int]*os.File // of published ports, between two lives: those that are the front's to make
+	name    string           // the host name that comes with a shared network; "" otherwise
+	user    *userMode        // nil without a helper
+	files   hostTexts        // what was written of them
+	network *network         // nil without networks that the switch serves
+	health  *image.Health    // nil without a health check
+	unwatch func()           // ends the watch over the switch and the health checks
 
 	container oci.Container
 	process   *process
@@ -233,7 +234,9 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	bundle.Unheld = m.native() && !c.Tty && m.network == nil && m.user == nil && bundle.Hooks == nil
 	switch {
 	case m.network != nil:
-		m.network.give = giver(conn)
+		if conn != nil {
+			m.network.front = &front{conn}
+		}
 		bundle.Meanwhile = m.network.connect
 	case m.user != nil:
 		bundle.Meanwhile = m.user.connect
@@ -340,6 +343,7 @@ func (m *monitor) discard() error {
 func (m *monitor) finish(exit record.Exit) error {
 	id := m.record.ID
 	err := m.free(&exit)
+	m.release()
 	if m.record.Config.Remove {
 		return errors.Join(err, m.retire(exit), m.store.Release(id))
 	}
@@ -370,7 +374,7 @@ func (m *monitor) free(exit *record.Exit) error {
 		m.unwatch = nil
 	}
 	if m.network != nil {
-		m.space = m.network.keep(m.space)
+		m.space, m.sockets = m.network.keep(m.space), m.network.sockets
 		errs = append(errs, m.network.close())
 		m.network = nil
 	}
@@ -404,6 +408,14 @@ func (m *monitor) free(exit *record.Exit) error {
 		errs = append(errs, group.Kill(), group.Delete())
 	}
 	return errors.Join(errs...)
+}
+
+// release gives up the ports of the container's that the switch cannot: there is no next life.
+func (m *monitor) release() {
+	for _, socket := range m.sockets {
+		socket.Close()
+	}
+	m.sockets = nil
 }
 
 // emit records an event. An event that cannot be written does not stop a container.

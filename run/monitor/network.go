@@ -19,7 +19,6 @@ import (
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/run/config"
-	"github.com/skiff-containers/skiff/run/stage"
 	"github.com/skiff-containers/skiff/storage/image"
 	"github.com/skiff-containers/skiff/storage/record"
 )
@@ -33,8 +32,10 @@ type network struct {
 	cable   *plug.Cable
 	space   *os.File // the container's network namespace
 
-	// give asks the front for the parent of a macvlan network, into the namespace space; false without an error when it may not. Nil when there is no front.
-	give func(network string, space *os.File) (bool, error)
+	front *front // nil when there is none
+
+	// sockets are those that the front has made for ports that the switch may not bind, by their places in the list of single ports: the container's, for all its lives.
+	sockets map[int]*os.File
 
 	mu sync.Mutex // the cable and the places, once the container runs
 }
@@ -49,6 +50,10 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 		store:   netns.Open(m.store.Data, m.store.Run),
 		options: plug.Options{Data: m.store.Data, Run: m.store.Run, Engine: m.engine, Space: m.space},
 		found:   make(chan error, 1),
+		sockets: m.sockets,
+	}
+	if n.sockets == nil {
+		n.sockets = map[int]*os.File{}
 	}
 	go func() {
 		cable, err := plug.Connect(n.options)
@@ -247,13 +252,13 @@ func (n *network) connect(pid int) error {
 		return fmt.Errorf("cannot connect to the network: %w", err)
 	}
 	var bound []plug.Port
-	err = n.provide(n.give, func() (err error) { bound, err = n.cable.Attach(n.request, n.space); return err })
+	err = n.provide(n.front, func() (err error) { bound, err = n.attach(); return err })
 	for range 5 {
 		if !errors.Is(err, plug.ErrGone) {
 			break
 		}
 		// It left as we came, or was killed: there is another one.
-		if err = n.provide(n.give, n.again); err == nil {
+		if err = n.provide(n.front, n.again); err == nil {
 			return nil
 		}
 	}
@@ -264,46 +269,12 @@ func (n *network) connect(pid int) error {
 	return nil
 }
 
-// provide does what needs parents of macvlan networks in the switch's namespace, and gets one that is missing from the front.
-func (n *network) provide(give func(string, *os.File) (bool, error), do func() error) error {
-	for {
-		err := do()
-		var missing *plug.Refusal
-		if give == nil || !errors.As(err, &missing) || missing.Parent == "" {
-			return err
-		}
-		given, giveErr := give(missing.Parent, n.cable.Space())
-		if giveErr != nil {
-			return fmt.Errorf("cannot connect to network %s: %w", missing.Parent, giveErr)
-		}
-		if !given {
-			return err
-		}
+// attach lends the switch what it may not have itself, and asks it for the rest.
+func (n *network) attach() ([]plug.Port, error) {
+	if err := n.cable.Lend(n.sockets); err != nil {
+		return nil, err
 	}
-}
-
-// giver asks the front at the other end of a control connection.
-func giver(conn *stage.Conn) func(string, *os.File) (bool, error) {
-	if conn == nil {
-		return nil
-	}
-	return func(network string, space *os.File) (bool, error) {
-		if err := conn.Send(stage.Reply{Kind: stage.Parent, Network: network}, space); err != nil {
-			return false, nil // it has gone
-		}
-		var answer stage.Request
-		files, err := conn.Receive(&answer)
-		for _, f := range files {
-			f.Close()
-		}
-		switch {
-		case err != nil || answer.Op != stage.OpParent:
-			return false, nil // it has gone, or is an older one
-		case answer.Error != "":
-			return false, errors.New(answer.Error)
-		}
-		return answer.Given, nil
-	}
+	return n.cable.Attach(n.request, n.space)
 }
 
 // again connects to a new switch as before.
@@ -317,7 +288,7 @@ func (n *network) again() error {
 		return err
 	}
 	n.cable = cable
-	bound, err := cable.Attach(n.request, n.space)
+	bound, err := n.attach()
 	if err == nil {
 		n.request.Ports = bound
 	}
@@ -361,6 +332,9 @@ func (n *network) keep(before *os.File) *os.File {
 // close disconnects the container and gives its addresses back.
 func (n *network) close() error {
 	var errs []error
+	for _, socket := range n.sockets {
+		errs = append(errs, plug.Pause(socket)) // whether there is a next life or not: nobody accepts
+	}
 	if n.cable != nil {
 		if err := n.cable.Close(); !errors.Is(err, os.ErrClosed) { // a dead one is closed before there is another
 			errs = append(errs, err)

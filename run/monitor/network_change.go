@@ -5,7 +5,6 @@ package monitor
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +14,7 @@ import (
 )
 
 // joinNetwork connects the running container with one more network.
-func (m *monitor) joinNetwork(p config.Place, give func(string, *os.File) (bool, error)) error {
+func (m *monitor) joinNetwork(p config.Place, f *front) error {
 	now, err := m.current()
 	if err != nil {
 		return err
@@ -49,7 +48,7 @@ func (m *monitor) joinNetwork(p config.Place, give func(string, *os.File) (bool,
 		return err
 	}
 	place.Default = len(n.request.Places) == 0
-	err = n.provide(give, func() error {
+	err = n.provide(f, func() error {
 		return n.cable.Ask(plug.Request{Op: plug.OpConnect, Container: m.record.ID, Places: []plug.Place{place}})
 	})
 	if err != nil {

@@ -59,6 +59,7 @@ func (m *monitor) restarts(exit record.Exit, ran time.Duration) (yes, settled bo
 	}
 	select {
 	case <-m.halt:
+		m.release()
 		return false, true
 	case <-time.After(m.pause):
 	}

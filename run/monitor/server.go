@@ -96,7 +96,7 @@ func (m *monitor) rewire(req stage.Request, conn *stage.Conn) stage.Reply {
 	case req.Place == nil:
 		err = errors.New("cannot change the networks: none is named")
 	case req.Op == stage.OpConnect:
-		err = m.joinNetwork(*req.Place, giver(conn))
+		err = m.joinNetwork(*req.Place, &front{conn})
 	default:
 		err = m.leaveNetwork(req.Place.Network)
 	}

@@ -19,6 +19,9 @@ import (
 //	  |<- Reply{Kind: parent, Network} + namespace ----|   before the answer to start or connect: a macvlan network's parent is
 //	  |-- Request{Op: parent, Given|Error} ----------->|   not in the switch's network namespace; a front of root's can give it
 //
+//	  |<- Reply{Kind: port, Port} ---------------------|   before the answer to start: a port of the host that the switch may not
+//	  |-- Request{Op: port, Given|Error} + socket ---->|   bind; a front with CAP_NET_BIND_SERVICE can
+//
 //	  |-- Request{Op: stop|signal|resize|ping} ------->|   as the first request: answered by ok or error
 //
 // Closing the connection detaches: the container or exec goes on without it.
@@ -42,6 +45,7 @@ const (
 	// OpUpdate changes the limits of the running container; answered by ok or error.
 	OpUpdate     Op = "update"
 	OpParent     Op = "parent" // answers Parent
+	OpPort       Op = "port"   // answers Port; the socket comes along
 	OpDisconnect Op = "disconnect"
 )
 
@@ -67,9 +71,10 @@ type Request struct {
 	Place   *config.Place  `json:"place,omitempty"` // of connect and disconnect
 	Old     *config.Limits `json:"old,omitempty"`   // of update: those that were in force
 	Limits  *config.Limits `json:"limits,omitempty"`
-	// Of parent: whether it was given; neither this nor an error when the front may not.
+	// Of parent and port: whether it was given; neither this nor an error when the front may not.
 	Given bool   `json:"given,omitzero"`
 	Error string `json:"error,omitzero"`
+	Hint  string `json:"hint,omitzero"`
 }
 
 // Exec is a process to add to a running container.
@@ -95,6 +100,7 @@ const (
 	Ok       Kind = "ok"
 	Exit     Kind = "exit"
 	Parent   Kind = "parent" // a question: Network
+	Port     Kind = "port"   // a question: Port
 )
 
 // Reply is a monitor's answer.
@@ -107,6 +113,8 @@ type Reply struct {
 	Pid  int `json:"pid,omitzero"`
 	// Network is the name of the one whose parent is asked for.
 	Network string `json:"network,omitzero"`
+	// Port is the one whose socket is asked for: its place on the host, of which there may be several to choose from.
+	Port *config.Port `json:"port,omitempty"`
 }
 
 // DevicesAnswer is what the stage Devices prints, in JSON.
