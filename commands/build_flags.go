@@ -135,13 +135,6 @@ func checkBuildFlags(c *cli.Context) error {
 	return nil
 }
 
-// misused is an error in the value of a flag.
-type misused struct{ error }
-
-// ExitCode is that of every misused flag; Unwrap gives the reason.
-func (misused) ExitCode() int   { return exitOurs }
-func (m misused) Unwrap() error { return m.error }
-
 // buildOptions turns flags into a build.
 func buildOptions(c *cli.Context) (o build.Options, err error) {
 	o = build.Options{

@@ -89,15 +89,23 @@ func hintOf(err error) string {
 	return ""
 }
 
+// misused is an error in the value of a flag; Unwrap gives the reason.
+type misused struct{ error }
+
+func (m misused) Unwrap() error { return m.error }
+
 // codeOf maps an error to the exit code of a verb.
 func codeOf(verb string, err error) int {
 	var exec *oci.ExecError
+	var flag misused
 	var coded interface{ ExitCode() int }
 	switch {
 	case errors.As(err, &exec) && exec.Errno == unix.ENOENT:
 		return exitNotFound
 	case errors.As(err, &exec):
 		return exitCannotExec
+	case errors.As(err, &flag):
+		return exitOurs
 	case errors.As(err, &coded) && coded.ExitCode() != 0 && coded.ExitCode() != exitOurs: // which is for some verbs only, whatever the monitor says
 		return coded.ExitCode()
 	}

@@ -27,6 +27,7 @@ func TestReport(t *testing.T) {
 		{name: "not executable", verb: "exec", err: fmt.Errorf("cannot start: %w", denied), code: 126, text: "skiff: cannot start: exec /etc/passwd: permission denied\n"},
 		{name: "ours", verb: "run", err: errors.New("no such image"), code: 125, text: "skiff: no such image\n"},
 		{name: "another verb", verb: "ps", err: errors.New("broken"), code: 1, text: "skiff: broken\n"},
+		{name: "a misused flag", verb: "build", err: fmt.Errorf("x: %w", misused{errors.New("cannot use --y")}), code: 125, text: "skiff: x: cannot use --y\n"},
 		{name: "hint", verb: "ps", err: fmt.Errorf("x: %w", hinted{errors.New("broken"), "mend it"}), code: 1, text: "skiff: x: broken\nhint: mend it\n"},
 		{name: "several", verb: "rm", err: errors.Join(errors.New("a"), errors.New("b")), code: 1, text: "skiff: a\nskiff: b\n"},
 		{name: "usage", verb: "run", err: &usageError{text: "unknown flag: --x", verb: "run", usage: "skiff run", code: 125}, code: 125, text: "skiff: unknown flag: --x\n\nUsage:  skiff run\n\nSee 'skiff run --help'.\n"},
