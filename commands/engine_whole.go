@@ -130,6 +130,7 @@ func EngineMain(ctx context.Context, args []string, s Streams) int {
 			os.Exit(128 + int(sig))
 		}
 	}()
+	whenCallerEnds(func() { cancel(errCallerGone) })
 	return interrupted(ctx, Main(ctx, Engine, args, s))
 }
 
