@@ -51,10 +51,27 @@ func (b *Built) squash(ctx context.Context, img *Image) (*Image, error) {
 			latest = l.Made.UTC()
 		}
 	}
+	if err := forget(into, img.Tree[:first]); err != nil {
+		return nil, err
+	}
 	squashed := *img
 	squashed.Tree = append(append(snap.Tree{}, img.Tree[:first]...), snap.Layer{Own: true, Dir: filepath.Clean(dir), Made: latest})
 	squashed.Config, err = squashedHistory(img.Config, first, len(own))
 	return &squashed, err
+}
+
+// forget takes out of a squashed layer what hides nothing of its base.
+func forget(squashed *os.File, base snap.Tree) error {
+	var list []*os.File
+	for _, l := range base {
+		dir, err := os.Open(l.Dir)
+		if err != nil {
+			return fmt.Errorf("cannot squash the image: %w", err)
+		}
+		defer dir.Close() // only read from
+		list = append(list, dir)
+	}
+	return files.Forget(squashed, list)
 }
 
 // squashedHistory makes the lines of the build say that they have no layer, and adds one that has.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -78,33 +79,84 @@ func TestMerge(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			var b bytes.Buffer
-			if err := Tar(&b, into, TarOptions{Changes: true}); err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			for r := tar.NewReader(&b); ; {
-				h, err := r.Next()
-				if errors.Is(err, io.EOF) {
-					break
-				} else if err != nil {
-					t.Fatal(err)
-				}
-				data, err := io.ReadAll(r)
-				if err != nil {
-					t.Fatal(err)
-				}
-				line := strings.TrimSpace(h.Name + " " + string(data))
-				if h.Typeflag == tar.TypeLink {
-					line = h.Name + " -> " + h.Linkname
-				}
-				got = append(got, line)
-			}
-			slices.Sort(got)
+			got := entriesOf(t, into)
 			slices.Sort(tt.want)
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("got %q\nwant %q", got, tt.want)
 			}
 		})
 	}
+}
+
+func TestForget(t *testing.T) {
+	tests := []struct {
+		name         string
+		base         [][]string
+		merged, want []string
+	}{
+		{"not below", nil, []string{"-a", "d/", "d/-x"}, []string{"d/"}},
+		{"below", [][]string{{"a", "d/", "d/x"}}, []string{"-a", "d/", "d/-x"}, []string{".wh.a", "d/", "d/.wh.x"}},
+		{"removed by the base", [][]string{{"a", "d/", "d/x"}, {"-a", "-d"}}, []string{"-a", "d/", "d/-x"}, []string{"d/"}},
+		{"made again by the base", [][]string{{"a"}, {"-a"}, {"a"}}, []string{"-a"}, []string{".wh.a"}},
+		{"hidden by the base", [][]string{{"d/", "d/x"}, {"d/!", "d/y"}}, []string{"d/", "d/-x", "d/-y"}, []string{"d/", "d/.wh.y"}},
+		{"a file hides a tree", [][]string{{"d/", "d/x"}, {"d"}}, []string{"d/", "d/-x"}, []string{"d/"}},
+		{"opaque over nothing", [][]string{{"b"}}, []string{"d/!", "d/x"}, []string{"d/", "d/x 2"}},
+		{"opaque over a tree", [][]string{{"d/", "d/y"}}, []string{"d/!", "d/x", "d/-y"}, []string{"d/", "d/.wh..wh..opq", "d/x 2"}},
+		{"opaque over a file", [][]string{{"d"}}, []string{"d/!"}, []string{"d/", "d/.wh..wh..opq"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var base []*os.File
+			for _, l := range tt.base {
+				base = append(base, layerOf(t, "1", l...))
+			}
+			merged := layerOf(t, "2", tt.merged...)
+			at := time.Unix(1_600_000_000, 0)
+			if _, err := Lstat(merged, "d"); err == nil {
+				if err := os.Chtimes(filepath.Join(merged.Name(), "d"), at, at); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := Forget(merged, base); err != nil {
+				t.Fatal(err)
+			}
+			got := entriesOf(t, merged)
+			slices.Sort(tt.want)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %q\nwant %q", got, tt.want)
+			}
+			if st, err := Lstat(merged, "d"); err == nil && st.Mtim.Sec != at.Unix() {
+				t.Errorf("the directory's time is %d, was %d", st.Mtim.Sec, at.Unix())
+			}
+		})
+	}
+}
+
+// entriesOf reads an upper directory as the archive that becomes of it, sorted: names with what is in them, links with their targets.
+func entriesOf(t *testing.T, dir *os.File) []string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := Tar(&b, dir, TarOptions{Changes: true}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for r := tar.NewReader(&b); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := strings.TrimSpace(h.Name + " " + string(data))
+		if h.Typeflag == tar.TypeLink {
+			line = h.Name + " -> " + h.Linkname
+		}
+		got = append(got, line)
+	}
+	slices.Sort(got)
+	return got
 }
