@@ -114,7 +114,7 @@ func saveDocker(ctx context.Context, s *storage.Store, sys *types.SystemContext,
 			if err != nil {
 				return err
 			}
-			if err := saveOne(ctx, s, &own, place, one, manifest.DockerV2Schema2MediaType, o); err != nil {
+			if _, err := saveOne(ctx, s, &own, place, one, manifest.DockerV2Schema2MediaType, o); err != nil {
 				return err
 			}
 		}
@@ -158,14 +158,18 @@ func saveOCI(ctx context.Context, s *storage.Store, sys *types.SystemContext, ou
 				names = append(names, n.String())
 			}
 		}
+		var raw []byte
 		for _, name := range names {
 			place, err := layout.NewReference(dir, name)
 			if err != nil {
 				return err
 			}
-			if err := saveOne(ctx, s, sys, place, one, "", o); err != nil {
+			if raw, err = saveOne(ctx, s, sys, place, one, "", o); err != nil {
 				return err
 			}
+		}
+		if err := keepConfig(s, dir, one.img.ID, raw); err != nil {
+			return err
 		}
 	}
 	w := tar.NewWriter(out)
@@ -205,15 +209,15 @@ func archiveLayout(ctx context.Context, w *tar.Writer, dir string) error {
 	})
 }
 
-// saveOne copies one image to its place.
-func saveOne(ctx context.Context, s *storage.Store, sys *types.SystemContext, place types.ImageReference, one *saving, format string, o SaveOptions) error {
+// saveOne copies one image to its place and returns the manifest that it has there.
+func saveOne(ctx context.Context, s *storage.Store, sys *types.SystemContext, place types.ImageReference, one *saving, format string, o SaveOptions) ([]byte, error) {
 	source, err := transport.Transport.NewStoreReference(s.Library(), nil, one.img.ID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	policy, err := trustAll()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer policy.Destroy() //nolint:errcheck // frees memory
 	if o.Progress != nil {
@@ -221,10 +225,10 @@ func saveOne(ctx context.Context, s *storage.Store, sys *types.SystemContext, pl
 	}
 	options := &copy.Options{SourceCtx: sys, DestinationCtx: sys, ForceManifestMIMEType: format, RemoveSignatures: true}
 	done := events(options, o.Progress)
-	_, err = copy.Image(ctx, policy, place, source, options)
+	raw, err := copy.Image(ctx, policy, place, source, options)
 	done()
 	if err == nil && o.Progress != nil {
 		o.Progress(Event{Kind: End, Name: one.word, ID: one.img.ID})
 	}
-	return err
+	return raw, err
 }
