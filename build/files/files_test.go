@@ -392,6 +392,12 @@ func TestResolve(t *testing.T) {
 			t.Errorf("Resolve(%q) = %q, %v; want %q", name, got, err, want)
 		}
 	}
+	if err := Mkdir(root, "dangling/made", 0o755, true, nil, nil); err != nil {
+		t.Error(err)
+	}
+	if st, err := Lstat(root, "no/where/made"); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		t.Errorf("a directory beneath what a link leads to is %o, %v", st.Mode, err)
+	}
 	if _, err := Resolve(root, "loop/x"); !errors.Is(err, unix.ELOOP) {
 		t.Errorf("a loop of links: %v", err)
 	}

@@ -38,10 +38,15 @@ func parent(root *os.File, name string) (dir *os.File, base string, err error) {
 	return dir, path.Base(rel), err
 }
 
-// Mkdir makes a directory beneath root, with parents when all is set; one that exists is left as it is then.
+// Mkdir makes a directory beneath root, with parents when all is set; one that exists is left as it is then, and a link is followed also where it
+// leads to what is not there yet.
 func Mkdir(root *os.File, name string, perm uint32, all bool, owner *Owner, at *time.Time) error {
 	if all {
-		f, err := MakeAll(root, name, perm, owner, at)
+		to, err := Resolve(root, name)
+		if err != nil {
+			return err
+		}
+		f, err := MakeAll(root, to, perm, owner, at)
 		if err != nil {
 			return err
 		}
