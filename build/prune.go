@@ -7,6 +7,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,27 +17,35 @@ import (
 	"github.com/skiff-containers/skiff/storage"
 )
 
-// Usage lists what builds keep.
-func Usage(images *storage.Store) (list []snap.Usage, err error) {
+// Usage lists what builds keep, as far as the options choose it. Cache mounts are in it whatever All is.
+func Usage(images *storage.Store, o PruneOptions) (list []snap.Usage, err error) {
 	s, err := snap.Open(images)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	return s.Usage()
+	o.All = true
+	if list, err = s.Usage(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(list, func(u snap.Usage) bool { return !o.chosen(u) }), nil
 }
 
 // PruneOptions of Prune. Sizes are in bytes; without any of them all that may go goes.
 type PruneOptions struct {
-	All bool          // cache mounts as well
-	Age time.Duration // what was used since then stays
+	All        bool          // cache mounts as well
+	Age        time.Duration // what was used since then stays
+	IDs, Types []string      // of what may go; none is any. Types are BuildKit's: regular, exec.cachemount
 	// Max is how much may stay; Free how much is to be free on the disk, for which more goes; Reserved stays in any case.
 	Max, Free, Reserved int64
 }
 
 // chosen says whether something may go.
 func (o PruneOptions) chosen(u snap.Usage) bool {
-	return (u.Kind == "step" || o.All) && (o.Age <= 0 || time.Since(u.Used) >= o.Age) // a clock that was set back keeps nothing
+	if len(o.IDs) > 0 && !slices.ContainsFunc(o.IDs, func(id string) bool { return id != "" && strings.HasPrefix(u.ID, id) }) || len(o.Types) > 0 && !slices.Contains(o.Types, u.Type()) {
+		return false
+	}
+	return (u.Kind == "step" || o.All || slices.Contains(o.Types, u.Type())) && (o.Age <= 0 || time.Since(u.Used) >= o.Age) // a clock that was set back keeps nothing
 }
 
 // keep is how much of total stays, with free bytes on the disk: BuildKit's rule (its control/gateway prune, calculateKeepBytes).

@@ -13,37 +13,71 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/skiff-containers/skiff/build"
+	"github.com/skiff-containers/skiff/build/snap"
 	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/storage"
 	"github.com/skiff-containers/skiff/storage/record"
 )
 
 func builderDuCommand(cmd *cli.Command) {
-	cmd.Flags = []cli.Flag{option{"verbose", "", "", "Accepted for compatibility", ""}}
+	cmd.Flags = []cli.Flag{
+		option{"filter", "", "filter", "Only what was not used for a time, or is some thing: until=DURATION (24h), id=ID, type=regular|exec.cachemount", ""},
+		option{"format", "", "string", "Format output: json, or a Go template", ""},
+		option{"verbose", "", "", "Say all of each one", ""},
+	}
 	cmd.Before = operands(cmd, 0, 0)
 	cmd.Action = func(c *cli.Context) error {
+		var o build.PruneOptions
+		if err := cacheFilters(c, &o); err != nil {
+			return misused{err}
+		}
 		return withStore(c, func(s *storage.Store, _ *record.Store) error {
-			list, err := build.Usage(s)
+			list, err := build.Usage(s, o)
 			if err != nil {
 				return err
 			}
-			var total int64
-			w := c.App.Writer
-			fmt.Fprintf(w, "%-34s%-13s%-12s%-16s%s\n", "ID", "KIND", "SIZE", "LAST USED", "NAME")
-			for _, u := range list {
-				total += u.Size
-				fmt.Fprintf(w, "%-34s%-13s%-12s%-16s%s\n", u.ID, u.Kind, humanSize(u.Size), time.Since(u.Used).Round(time.Second).String()+" ago", u.Title())
-			}
-			_, err = fmt.Fprintf(w, "Total:\t%s\n", humanSize(total))
-			return err
+			return printUsage(c, list)
 		})
 	}
+}
+
+// usageRow is one line of builder du, with the fields of docker buildx du besides the kind in plain words.
+type usageRow struct {
+	ID, Kind, Type, Description string
+	Size, LastUsedAt            string
+	Parents                     []string
+}
+
+func usageListing() listing[usageRow] {
+	return listing[usageRow]{
+		columns: []column{{"ID", "ID"}, {"KIND", "Kind"}, {"SIZE", "Size"}, {"LAST USED", "LastUsedAt"}, {"NAME", "Description"}},
+		cells:   func(u usageRow) []string { return []string{u.ID, u.Kind, u.Size, u.LastUsedAt, u.Description} },
+	}
+}
+
+func printUsage(c *cli.Context, list []snap.Usage) error {
+	var total int64
+	var rows []usageRow
+	for _, u := range list {
+		total += u.Size
+		ago := time.Since(u.Used).Round(time.Second).String() + " ago"
+		rows = append(rows, usageRow{u.ID, u.Kind, u.Type(), u.Title(), humanSize(u.Size), ago, u.Parents})
+	}
+	w, format := c.App.Writer, c.String("format")
+	if c.Bool("verbose") && format == "" {
+		format = "ID: {{.ID}}\nType: {{.Type}}\nDescription: {{.Description}}\nSize: {{.Size}}\nLast used: {{.LastUsedAt}}\nParents: {{join .Parents \", \"}}\n"
+	}
+	if err := usageListing().print(w, format, rows); err != nil || format != "" && !c.Bool("verbose") {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "Total:\t%s\n", humanSize(total))
+	return err
 }
 
 func builderPruneCommand(cmd *cli.Command) {
 	cmd.Flags = []cli.Flag{
 		option{"all", "a", "", "Remove cache mounts as well, not only steps", ""},
-		option{"filter", "", "filter", "Only what is older: until=DURATION (24h)", ""},
+		option{"filter", "", "filter", "Only what was not used for a time, or is some thing: until=DURATION (24h), id=ID, type=regular|exec.cachemount", ""},
 		option{"force", "f", "", "Accepted for compatibility: nothing is asked", ""},
 		option{"keep-storage", "", "bytes", "As --reserved-space", ""},
 		option{"max-used-space", "", "bytes", "How much the cache may take: the longest unused goes until it does", ""},
@@ -74,15 +108,8 @@ func builderPruneCommand(cmd *cli.Command) {
 // pruneOptions reads the flags of builder prune.
 func pruneOptions(c *cli.Context) (build.PruneOptions, error) {
 	o := build.PruneOptions{All: c.Bool("all")}
-	for _, f := range listOf(c, "filter") {
-		age, ok := strings.CutPrefix(f, "until=")
-		if !ok {
-			return o, fmt.Errorf("cannot use --filter %s: it is until=DURATION", f)
-		}
-		var err error
-		if o.Age, err = time.ParseDuration(age); err != nil {
-			return o, fmt.Errorf("cannot use --filter %s: %w", f, err)
-		}
+	if err := cacheFilters(c, &o); err != nil {
+		return o, err
 	}
 	for _, size := range []struct {
 		flag string
@@ -102,4 +129,25 @@ func pruneOptions(c *cli.Context) (build.PruneOptions, error) {
 		*size.to = n
 	}
 	return o, nil
+}
+
+// cacheFilters reads --filter of builder du and builder prune.
+func cacheFilters(c *cli.Context, o *build.PruneOptions) error {
+	for _, f := range listOf(c, "filter") {
+		key, value, _ := strings.Cut(f, "=")
+		var err error
+		switch {
+		case key == "until":
+			if o.Age, err = time.ParseDuration(value); err != nil {
+				return fmt.Errorf("cannot use --filter %s: %w", f, err)
+			}
+		case key == "id" && value != "":
+			o.IDs = append(o.IDs, value)
+		case key == "type" && (value == "regular" || value == "exec.cachemount"):
+			o.Types = append(o.Types, value)
+		default:
+			return fmt.Errorf("cannot use --filter %s: it is until=DURATION, id=ID, type=regular or type=exec.cachemount", f)
+		}
+	}
+	return nil
 }

@@ -124,7 +124,7 @@ func spaceOf(c *cli.Context, s *storage.Store) (usage, error) {
 	if d.building, err = disk.Locked(filepath.Join(s.Data(), "build", "lock")); err != nil {
 		return d, err
 	}
-	d.cache, err = build.Usage(s)
+	d.cache, err = build.Usage(s, build.PruneOptions{})
 	return d, err
 }
 

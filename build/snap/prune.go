@@ -26,6 +26,14 @@ type Usage struct {
 	Freed   int64    // bytes that its removal gave back: images and other steps may have files of it
 }
 
+// Type is BuildKit's word for its kind.
+func (u Usage) Type() string {
+	if u.Kind == "step" {
+		return "regular"
+	}
+	return "exec.cachemount"
+}
+
 // Usage lists steps and cache mounts, the latest first.
 func (s *Store) Usage() ([]Usage, error) {
 	var list []Usage
