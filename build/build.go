@@ -181,6 +181,9 @@ func solve(ctx context.Context, env *ops.Env, job *solver.Job, layers *remotes, 
 	defer closeCaches()
 	g := &gateway{env: env, job: job, opts: opts, warn: warn, caches: caches}
 	res, err := builder.Build(ctx, g)
+	if wrong := g.ignored(); wrong != nil {
+		err = wrong
+	}
 	var built *Built
 	if err == nil {
 		built, err = finish(ctx, res)
@@ -204,8 +207,12 @@ func show(ctx context.Context, job *solver.Job, o Options) (done func(), warn fu
 	status := make(chan *bkclient.SolveStatus)
 	merged := make(chan *bkclient.SolveStatus, 16)
 	finished := make(chan struct{})
+	last := &tails{steps: map[digest.Digest]*tail{}}
 	go func() {
 		for s := range status {
+			if mode == progressui.QuietMode {
+				last.add(s)
+			}
 			merged <- s
 		}
 		close(merged)
@@ -230,6 +237,7 @@ func show(ctx context.Context, job *solver.Job, o Options) (done func(), warn fu
 	}
 	return func() {
 		<-finished
+		last.print(o.Err)
 		for _, w := range warnings {
 			w()
 		}

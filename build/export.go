@@ -13,6 +13,8 @@ import (
 
 	"github.com/moby/buildkit/solver"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/build/snap"
@@ -70,6 +72,19 @@ func (b *Built) Store(ctx context.Context, annotations []Annotation, names ...st
 		return "", err
 	}
 	return id, b.images.Reconcile()
+}
+
+// Manifest describes the manifest that an image of the store has, as a registry would name it.
+func Manifest(images *storage.Store, id string) (ocispecs.Descriptor, error) {
+	raw, err := images.Library().ImageBigData(id, "manifest")
+	if err != nil {
+		return ocispecs.Descriptor{}, fmt.Errorf("cannot read the image's manifest: %w", err)
+	}
+	var m ocispecs.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return ocispecs.Descriptor{}, fmt.Errorf("cannot read the image's manifest: %w", err)
+	}
+	return ocispecs.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}, nil
 }
 
 // layerFile says, beside a step, which layer of the store it became.

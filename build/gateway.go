@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"sync"
@@ -21,12 +20,8 @@ import (
 	"github.com/moby/buildkit/util/apicaps"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"github.com/tonistiigi/fsutil/types"
-	"golang.org/x/sys/unix"
 
-	"github.com/skiff-containers/skiff/build/files"
 	"github.com/skiff-containers/skiff/build/ops"
-	"github.com/skiff-containers/skiff/storage/disk"
 	"github.com/skiff-containers/skiff/storage/image"
 )
 
@@ -38,6 +33,9 @@ type gateway struct {
 	// caches are looked into besides this machine's
 	caches []solver.CacheManager
 	warn   func(w client.WarnOpts, d digest.Digest, text string)
+
+	mu    sync.Mutex
+	wrong error // of an ignore file: the frontend takes one that it cannot read for one that is not there
 }
 
 // BuildOpts says what this builder can do. Merging layers is left out, so that COPY --link is a plain copy.
@@ -58,6 +56,9 @@ func (g *gateway) BuildOpts() client.BuildOpts {
 func (g *gateway) Solve(ctx context.Context, req client.SolveRequest) (*client.Result, error) {
 	if req.Frontend != "" {
 		return nil, fmt.Errorf("cannot use frontend %s: only the built-in Dockerfile frontend is run", req.Frontend)
+	}
+	if err := g.ignored(); err != nil {
+		return nil, err
 	}
 	r := &reference{g: g, def: req.Definition}
 	if req.Evaluate {
@@ -194,48 +195,4 @@ func (r *reference) root(ctx context.Context) (*os.File, error) {
 	}
 	src, err := r.g.env.Source(ctx, ref)
 	return src.Root, err
-}
-
-// ReadFile reads a file of the result. Without a .dockerignore, .containerignore is read in its place.
-func (r *reference) ReadFile(ctx context.Context, req client.ReadRequest) ([]byte, error) {
-	root, err := r.root(ctx)
-	if err != nil {
-		return nil, err
-	}
-	name := req.Filename
-	f, err := disk.OpenBeneath(root, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
-	if other, ok := strings.CutSuffix(name, ".dockerignore"); ok && errors.Is(err, unix.ENOENT) {
-		f, err = disk.OpenBeneath(root, other+".containerignore", unix.O_RDONLY|unix.O_NONBLOCK, 0)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() // only read from
-	var in io.Reader = f
-	if req.Range != nil {
-		in = io.NewSectionReader(f, int64(req.Range.Offset), int64(req.Range.Length))
-	}
-	return io.ReadAll(in)
-}
-
-// StatFile describes a file of the result.
-func (r *reference) StatFile(ctx context.Context, req client.StatRequest) (*types.Stat, error) {
-	root, err := r.root(ctx)
-	if err != nil {
-		return nil, err
-	}
-	st, err := files.Stat(root, req.Path)
-	if err != nil {
-		return nil, err
-	}
-	mode := os.FileMode(st.Mode & 0o777)
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		mode |= os.ModeDir
-	}
-	return &types.Stat{Path: req.Path, Mode: uint32(mode), Uid: st.Uid, Gid: st.Gid, Size: st.Size, ModTime: st.Mtim.Nano()}, nil
-}
-
-// ReadDir is not needed by the built-in frontend.
-func (r *reference) ReadDir(context.Context, client.ReadDirRequest) ([]*types.Stat, error) {
-	return nil, errors.New("cannot list a directory for the frontend")
 }

@@ -60,7 +60,7 @@ func buildFlags() []cli.Flag {
 		option{"output", "o", "list", "Output destination (type=local|tar|oci|docker|image|registry,dest=PATH)", ""},
 		option{"platform", "", "list", "Set target platform for build", ""},
 		option{"policy", "", "list", "Not supported", ""},
-		option{"progress", "", "string", "Set type of progress output (auto, none, plain, quiet, rawjson, tty)", "auto"},
+		option{"progress", "", "string", "Set type of progress output (auto, none, plain, quiet, rawjson, tty; $BUILDKIT_PROGRESS)", "auto"},
 		option{"provenance", "", "string", "Shorthand for --attest=type=provenance", ""},
 		option{"pull", "", "", "Always attempt to pull all referenced images", ""},
 		option{"push", "", "", "Shorthand for --output=type=registry", ""},
@@ -123,8 +123,8 @@ func checkBuildFlags(c *cli.Context) error {
 			return refuse(r[0], r[1])
 		}
 	}
-	if modes := []string{"auto", "none", "plain", "quiet", "rawjson", "tty"}; !slices.Contains(modes, c.String("progress")) {
-		return refuse("progress", fmt.Sprintf("%q is none of %s", c.String("progress"), strings.Join(modes, ", ")))
+	if modes := []string{"auto", "none", "plain", "quiet", "rawjson", "tty"}; !slices.Contains(modes, progressOf(c)) {
+		return refuse("progress", fmt.Sprintf("%q is none of %s", progressOf(c), strings.Join(modes, ", ")))
 	}
 	if v := c.String("isolation"); v != "" && v != "default" {
 		return refuse("isolation", fmt.Sprintf("%s is for Windows", v))
@@ -135,17 +135,28 @@ func checkBuildFlags(c *cli.Context) error {
 	return nil
 }
 
+// progressOf is how progress is shown; the variable is BuildKit's, which scripts set for every build they start.
+func progressOf(c *cli.Context) string {
+	if v := os.Getenv("BUILDKIT_PROGRESS"); v != "" && !c.IsSet("progress") {
+		return v
+	}
+	return c.String("progress")
+}
+
 // buildOptions turns flags into a build.
 func buildOptions(c *cli.Context) (o build.Options, err error) {
 	o = build.Options{
 		Frontend: map[string]string{}, Locals: map[string]string{}, Access: accessOf(c), Pull: c.Bool("pull"), Network: netns.Bridge,
-		Progress: c.String("progress"), Err: streamsOf(c).Err, Squash: c.Bool("squash"),
+		Progress: progressOf(c), Err: streamsOf(c).Err, Squash: c.Bool("squash"),
 	}
 	if c.Bool("quiet") || o.Progress == "none" {
 		o.Progress = "quiet"
 	}
 	for _, a := range listOf(c, "build-arg") {
 		name, value, given := strings.Cut(a, "=")
+		if name == "" {
+			return o, fmt.Errorf("cannot use --build-arg %s: it has no name", a)
+		}
 		if !given {
 			if value, given = os.LookupEnv(name); !given {
 				continue
@@ -158,6 +169,9 @@ func buildOptions(c *cli.Context) (o build.Options, err error) {
 	}
 	for _, l := range listOf(c, "label") {
 		name, value, _ := strings.Cut(l, "=")
+		if name == "" {
+			return o, fmt.Errorf("cannot use --label %s: it has no name", l)
+		}
 		o.Frontend["label:"+name] = value
 	}
 	if v := c.String("target"); v != "" {

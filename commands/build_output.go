@@ -28,6 +28,7 @@ type destination struct {
 	names      []string
 	push       bool
 	rewrite    bool
+	directory  bool // of an OCI layout, not an archive
 	// annotations are --annotation's and those of the destination itself
 	annotations []build.Annotation
 }
@@ -142,6 +143,8 @@ func parseDestination(text string) (d destination, err error) {
 			d.push = value == "true"
 		case "rewrite-timestamp":
 			d.rewrite = value == "true"
+		case "tar":
+			d.directory = value == "false"
 		default:
 			if a, ok := outputAnnotation(key); ok {
 				list, err := build.ParseAnnotation(a + "=" + value)
@@ -151,28 +154,36 @@ func parseDestination(text string) (d destination, err error) {
 				d.annotations = append(d.annotations, list...)
 				break
 			}
-			return d, fmt.Errorf("%q is not known in this version; there are type, dest, name, push, rewrite-timestamp and annotation.KEY", key)
+			return d, fmt.Errorf("%q is not known in this version; there are type, dest, name, push, tar, rewrite-timestamp and annotation.KEY", key)
 		}
 	}
 	switch d.kind {
 	case "registry":
 		d.kind, d.push = "image", true
-	case "local", "tar", "oci":
+	case "local":
 		if d.dest == "" {
 			return d, fmt.Errorf("type=%s needs dest=PATH", d.kind)
+		}
+	case "tar", "oci":
+		if d.dest == "" {
+			d.dest = "-"
 		}
 	case "image", "docker":
 	default:
 		return d, fmt.Errorf("type %q is not local, tar, oci, docker, image or registry", d.kind)
+	}
+	if d.directory && (d.kind != "oci" || d.dest == "-") {
+		return d, errors.New("tar=false is a directory with an OCI layout: it needs type=oci and dest=DIR")
 	}
 	return d, nil
 }
 
 // written is what the destinations got.
 type written struct {
-	id     string   // of the one image, 64 hex digits; "" for several, or files alone
-	names  []string // of the last destination that has any
-	digest string   // of the manifest or the index
+	id     string        // of the one image, 64 hex digits; "" for several, or files alone
+	names  []string      // of the last destination that has any
+	digest string        // of the manifest or the index
+	top    build.Written // of what was written as an OCI layout
 }
 
 // outputAnnotation turns annotation[-PLACE][[PLATFORM]].KEY into what --annotation has: PLACE[[PLATFORM]]:KEY.
@@ -191,7 +202,11 @@ func outputAnnotation(key string) (string, bool) {
 // writeBuilt writes all destinations and tells the image's id.
 func writeBuilt(c *cli.Context, s *storage.Store, records *record.Store, b *build.Built, list []destination) error {
 	if len(b.Images) == 0 {
-		return printCall(c, b)
+		code, err := b.WriteAnswer(c.App.Writer, strings.HasSuffix(c.String("call"), "format=json"))
+		if err == nil && code != 0 {
+			err = exitCode(code)
+		}
+		return err
 	}
 	var w written
 	for _, d := range list {
@@ -267,7 +282,7 @@ func (w *written) layout(c *cli.Context, s *storage.Store, b *build.Built, d des
 	if err != nil {
 		return dir, err
 	}
-	w.id, w.names, w.digest = strings.TrimPrefix(done.Config, "sha256:"), d.names, done.Top.Digest.String()
+	w.wrote(done, d)
 	return dir, nil
 }
 
@@ -288,6 +303,9 @@ func (w *written) push(c *cli.Context, s *storage.Store, b *build.Built, d desti
 
 // archive writes an OCI or Docker archive. Nothing of it comes into the store.
 func (w *written) archive(c *cli.Context, s *storage.Store, b *build.Built, d destination) error {
+	if d.directory {
+		return w.directory(c, b, d)
+	}
 	dir, err := w.layout(c, s, b, d)
 	defer os.RemoveAll(dir) //nolint:errcheck // the scratch directory goes anyway
 	if err != nil {
@@ -299,6 +317,25 @@ func (w *written) archive(c *cli.Context, s *storage.Store, b *build.Built, d de
 		}
 		return pull.DockerArchive(c.Context, s, f, dir, d.names)
 	})
+}
+
+// directory writes an OCI layout where the user wants it, which is new or empty: what another build left there is not this one's to change.
+func (w *written) directory(c *cli.Context, b *build.Built, d destination) error {
+	if list, err := os.ReadDir(d.dest); err == nil && len(list) > 0 {
+		return fmt.Errorf("cannot write an OCI layout to %s: the directory is not empty", d.dest)
+	}
+	if err := os.MkdirAll(d.dest, 0o755); err != nil {
+		return fmt.Errorf("cannot write an OCI layout: %w", err)
+	}
+	done, err := b.Layout(c.Context, d.dest, d.annotations, d.names...)
+	w.wrote(done, d)
+	return err
+}
+
+// wrote notes what was written as an OCI layout.
+func (w *written) wrote(done build.Written, d destination) {
+	w.id, w.names, w.top = strings.TrimPrefix(done.Config, "sha256:"), d.names, done
+	w.digest = done.Top.Digest.String()
 }
 
 // toFile opens a destination; one that fails is removed again.
@@ -342,12 +379,22 @@ func buildFiles(c *cli.Context, s *storage.Store, w written) error {
 	facts := map[string]any{}
 	if id != "" {
 		facts["containerimage.config.digest"] = "sha256:" + id
-		if img, err := s.Index.Load(id); err == nil && w.digest == "" {
-			w.digest = img.Digest
+	}
+	top := w.top.Top
+	if top.Digest == "" && id != "" {
+		var err error
+		if top, err = build.Manifest(s, id); err != nil {
+			return err
 		}
+	}
+	if w.digest == "" {
+		w.digest = top.Digest.String()
 	}
 	if w.digest != "" {
 		facts["containerimage.digest"] = w.digest
+	}
+	if top.Digest != "" && top.Digest.String() == w.digest { // a registry may have got another form of it
+		facts["containerimage.descriptor"] = top
 	}
 	if len(names) > 0 {
 		facts["image.name"] = strings.Join(names, ",")
@@ -358,21 +405,6 @@ func buildFiles(c *cli.Context, s *storage.Store, w written) error {
 	}
 	if err := disk.WriteFile(path, append(data, '\n'), 0o644, disk.Volatile); err != nil {
 		return fmt.Errorf("cannot write --metadata-file: %w", err)
-	}
-	return nil
-}
-
-// printCall answers --call.
-func printCall(c *cli.Context, b *build.Built) error {
-	key := "result.txt"
-	if strings.HasSuffix(c.String("call"), "format=json") {
-		key = "result.json"
-	}
-	if _, err := c.App.Writer.Write(append([]byte(strings.TrimRight(string(b.Text[key]), "\n")), '\n')); err != nil {
-		return err
-	}
-	if code := string(b.Text["result.statuscode"]); code != "" && code != "0" {
-		return exitCode(exitFailed)
 	}
 	return nil
 }

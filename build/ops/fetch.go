@@ -199,6 +199,9 @@ func (e *Env) checkout(ctx context.Context, op *pb.SourceOp, f *fetched, remote,
 		if _, all := git(ctx, f.path, "fetch", "-q", "--tags", "--", remote, "+refs/heads/*:refs/remotes/origin/*"); all != nil {
 			return err
 		}
+		if _, none := git(ctx, f.path, "rev-parse", "-q", "--verify", ref+"^{commit}"); none != nil {
+			return fmt.Errorf("it has no branch, tag or commit %s", ref)
+		}
 		if _, err := git(ctx, f.path, "checkout", "-q", "--detach", ref); err != nil {
 			return err
 		}
