@@ -50,7 +50,8 @@ func TestEndedMember(t *testing.T) {
 	if err := in.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); !ending(cmd.Process.Pid) && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !ending(cmd.Process.Pid) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
 	}
 	if _, err := os.Stat(fmt.Sprintf("/proc/%d/ns", cmd.Process.Pid)); err != nil {
 		t.Fatal(err) // it is there for as long as nobody waits for it
