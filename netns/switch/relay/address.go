@@ -20,8 +20,10 @@ var (
 // Target is where what a container sends to an address is sent from the host; ok false refuses it. The host's loopback is reached by the gateway's address alone, which the switch lets only those
 // containers send to that were given it.
 func Target(to netip.AddrPort) (at netip.AddrPort, ok bool) {
-	a := to.Addr().Unmap()
+	a := to.Addr()
 	switch {
+	case a.Is4In6(): // an address of IPv4 that the filter has not seen as such
+		return netip.AddrPort{}, false
 	case a == Gateway4:
 		a = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	case a == Gateway6:

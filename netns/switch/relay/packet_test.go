@@ -171,3 +171,17 @@ func TestLimits(t *testing.T) {
 		t.Errorf("%d containers are remembered, want the one that has connections", len(r.open))
 	}
 }
+
+// What stands for an address of IPv4 in IPv6, or for the host alone, leads nowhere.
+func TestTarget(t *testing.T) {
+	for at, want := range map[string]string{
+		"198.18.255.1": "127.0.0.1", "fd5c:1f00::1": "::1", "192.0.2.1": "192.0.2.1", "2001:db8::1": "2001:db8::1",
+		"127.0.0.1": "", "127.9.9.9": "", "::1": "", "0.0.0.0": "", "::": "", "169.254.1.1": "", "fe80::1": "", "224.0.0.1": "", "ff02::1": "", "255.255.255.255": "",
+		"::ffff:127.0.0.1": "", "::ffff:198.18.255.1": "", "::ffff:192.0.2.1": "",
+	} {
+		got, ok := Target(netip.AddrPortFrom(netip.MustParseAddr(at), 80))
+		if ok != (want != "") || ok && got.Addr().String() != want {
+			t.Errorf("%s leads to %s, %v; want %q", at, got, ok, want)
+		}
+	}
+}
