@@ -13,7 +13,7 @@ import (
 
 const (
 	batchSize   = 32
-	maxDatagram = 65507   // the largest payload of UDP
+	maxDatagram = 65527   // the largest payload of UDP, which is IPv6's
 	queueSize   = 4 << 20 // what may wait for us: whoever sends does not
 )
 

@@ -38,7 +38,7 @@ type packet struct {
 	body     []byte // what follows the IP header: header and payload of the transport
 }
 
-// parse reads a packet. Fragments are none (the kernel puts them together before our rules), nor are packets of IPv6 with extension headers.
+// parse reads a packet. Fragments are none (pieces puts them together), nor are packets of IPv6 with extension headers.
 func parse(b []byte) (p packet, ok bool) {
 	if len(b) < header4 {
 		return p, false

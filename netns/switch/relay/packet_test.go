@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -184,4 +185,72 @@ func TestTarget(t *testing.T) {
 			t.Errorf("%s leads to %s, %v; want %q", at, got, ok, want)
 		}
 	}
+}
+
+// Fragments become the packet that they are of, those of two senders beside each other; one that has lost some does not.
+func TestPieces(t *testing.T) {
+	cut := func(from, to netip.Addr, size int) (whole []byte, list [][]byte) {
+		whole = build(from, to, unix.IPPROTO_UDP, bytes.Repeat([]byte{1, 2, 3}, 1000), 6)
+		head := header4
+		if from.Is6() {
+			head = header6
+		}
+		for body, at := whole[head:], 0; at < len(body); at += size {
+			part := body[at:min(at+size, len(body))]
+			more := at+size < len(body)
+			b := slices.Clone(whole[:head])
+			if from.Is4() {
+				binary.BigEndian.PutUint16(b[2:], uint16(head+len(part)))
+				binary.BigEndian.PutUint16(b[6:], uint16(at/8))
+				if more {
+					b[6] |= 0x20
+				}
+			} else {
+				binary.BigEndian.PutUint16(b[4:], uint16(headerFragment+len(part)))
+				extension := []byte{b[6], 0, byte(at >> 8), byte(at), 0, 0, 0, 9}
+				if more {
+					extension[3] |= 1
+				}
+				b[6] = unix.IPPROTO_FRAGMENT
+				b = append(b, extension...)
+			}
+			list = append(list, append(b, part...))
+		}
+		return whole, list
+	}
+	s := pieces{}
+	whole4, list4 := cut(a4, b4, 1000)
+	whole6, list6 := cut(a6, b6, 1000)
+	if got := s.whole(whole4); !bytes.Equal(got, whole4) {
+		t.Error("what is whole is not let through")
+	}
+	for i := range list4 {
+		for _, c := range []struct{ piece, whole []byte }{{list4[i], whole4}, {list6[i], whole6}} {
+			got := s.whole(slices.Clone(c.piece))
+			if last := i == len(list4)-1; (got != nil) != last || last && !bytes.Equal(got[header4:], c.whole[header4:]) {
+				t.Errorf("fragment %d makes %d bytes, of %d", i, len(got), len(c.whole))
+			}
+		}
+	}
+	for i, f := range list4 {
+		if i != 1 && s.whole(f) != nil {
+			t.Error("a packet is whole that is not")
+		}
+	}
+	if len(s) != 0 {
+		t.Errorf("%d packets are waited for", len(s))
+	}
+}
+
+func FuzzPieces(f *testing.F) {
+	f.Add(syn(a4, b4), syn(a6, b6))
+	f.Add([]byte{0x45, 0, 0, 28, 0, 1, 0x20, 0, 64, 17, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8}, []byte{0x45, 0, 0, 24, 0, 1, 0, 1, 64, 17, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9})
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		s := pieces{}
+		for _, b := range [][]byte{first, second} {
+			if got := s.whole(b); len(got) > max(maxPacket, len(b)) {
+				t.Errorf("%d bytes", len(got))
+			}
+		}
+	})
 }

@@ -25,12 +25,13 @@ type call struct {
 // read takes first packets until the door is closed.
 func (r *Relay) read() {
 	b := make([]byte, 1<<16)
+	parts := pieces{}
 	for {
 		n, err := r.door.Read(b)
 		if err != nil {
 			return
 		}
-		p, ok := parse(b[:n])
+		p, ok := parse(parts.whole(b[:n]))
 		if !ok {
 			continue
 		}
