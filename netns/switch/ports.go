@@ -156,7 +156,7 @@ func (h *hub) dial(to, from netip.AddrPort) (*net.TCPConn, error) {
 		level, option = unix.SOL_IPV6, unix.IPV6_TRANSPARENT
 	}
 	err = errors.Join(unix.SetsockoptInt(fd, level, option, 1), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
-	if err == nil && !h.kernel {
+	if err == nil && h.relay == nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, ownMark)
 	}
 	if err == nil && from.Port() == 0 {
@@ -227,7 +227,7 @@ func (p *publication) relayUDP(g *guest, l *net.UDPConn) {
 	relay.Clients(l, idleClient, func(client netip.AddrPort) (net.Conn, error) {
 		own, container, shared := g.client(client)
 		to := netip.AddrPortFrom(container, p.port.Container)
-		if shared && !g.hub.kernel {
+		if shared && g.hub.relay == nil {
 			own = client.Addr() // the stack cannot have the gateway's address, and has a stand-in for those that are the host's alone
 		}
 		c, err := g.hub.way.DialUDP(netip.AddrPortFrom(own, client.Port()), to)

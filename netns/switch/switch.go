@@ -23,6 +23,7 @@ import (
 
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/plug"
+	"github.com/skiff-containers/skiff/netns/switch/relay"
 	"github.com/skiff-containers/skiff/run/stage"
 	"github.com/skiff-containers/skiff/run/userns"
 	"github.com/skiff-containers/skiff/storage/disk"
@@ -42,12 +43,12 @@ const welcome = 5 * time.Second
 
 // hub is the running switch.
 type hub struct {
-	dir    string
-	alive  *disk.Lock // says that there is a switch, and that it is a member of the user namespace
-	store  *netns.Store
-	space  *space
-	way    way
-	kernel bool // the way is the relay
+	dir   string
+	alive *disk.Lock // says that there is a switch, and that it is a member of the user namespace
+	store *netns.Store
+	space *space
+	way   way
+	relay *relay.Relay // the way, where it is that
 
 	mu      sync.Mutex
 	members int         // open cables
@@ -215,12 +216,15 @@ func (h *hub) setUp() error {
 				return err
 			}
 		}
+		// Connections that have ended are not remembered (TIME_WAIT): nothing is late on a cable, and a container's next connection from the same port would be taken for the one before. Nor do the
+		// gateway's ports run out, of which each client of the host's loopback gets one.
+		_ = sysctl("ipv4/tcp_max_tw_buckets", "0") // where it may not be set there is waiting
 		return h.space.loopback()
 	})
 	if err != nil {
 		return err
 	}
-	h.way, h.kernel, err = h.space.open()
+	h.way, h.relay, err = h.space.open()
 	return err
 }
 

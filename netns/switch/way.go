@@ -23,27 +23,27 @@ const packetName = "up1"
 type way interface {
 	// DialUDP makes a connection with a container that has from, any address, as its own.
 	DialUDP(from, to netip.AddrPort) (net.Conn, error)
-	// Forget ends the flows of a container that has gone.
-	Forget(container netip.Addr)
+	// Forget ends what a container has open by an address that it has no more.
+	Forget(address netip.Addr)
 }
 
 // open makes the way out. The relay needs the expressions socket and tproxy of nf_tables (Linux 4.19, modules nft_socket and nft_tproxy); without them, or when plug.UplinkVariable says so, it is the
 // stack in user mode, which is slower.
-func (s *space) open() (w way, kernel bool, err error) {
+func (s *space) open() (w way, kernel *relay.Relay, err error) {
 	if os.Getenv(plug.UplinkVariable) != plug.UplinkStack {
 		r, err := relay.Start(s.do)
 		if err == nil {
 			if err = s.rules(r.Ports()); err == nil {
-				return r, true, s.serve(r)
+				return r, r, s.serve(r)
 			}
 			err = errors.Join(err, r.Close())
 		}
 		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPROTONOSUPPORT) {
-			return nil, false, err
+			return nil, nil, err
 		}
 	}
 	w, err = s.stack()
-	return w, false, err
+	return w, nil, err
 }
 
 // errNoStack says that this program has no stack in it.

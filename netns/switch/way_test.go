@@ -56,17 +56,13 @@ func (i insider) do(t *testing.T, f func() error) {
 	}
 }
 
-// The container's addresses.
-var (
-	container4 = netip.MustParseAddr("10.77.0.2")
-	container6 = netip.MustParseAddr("fd77::2")
-)
-
-// site is a host with a switch and a container that may reach the host's loopback.
+// site is a host with a switch and a container.
 type site struct {
-	hub    *hub
-	guest  *guest
-	inside insider // the container
+	hub       *hub
+	guest     *guest
+	inside    insider // the container
+	four, six netip.Addr
+	raw       *os.File // sends frames (hostile_test.go)
 }
 
 // eachWay runs a test with each way out.
@@ -87,7 +83,14 @@ func eachWay(t *testing.T, f func(t *testing.T, w *site)) {
 	}
 }
 
+// begin makes a site whose container may reach the host's loopback.
 func begin(t *testing.T, name string) *site {
+	t.Helper()
+	return beginWith(t, name, nil)
+}
+
+// beginWith does something in the switch's namespace first.
+func beginWith(t *testing.T, name string, first func(*space) error) *site {
 	t.Helper()
 	t.Setenv(plug.UplinkVariable, name)
 	up(t, nil)
@@ -95,11 +98,16 @@ func begin(t *testing.T, name string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if first != nil {
+		if err := first(space); err != nil {
+			t.Fatal(err)
+		}
+	}
 	h := &hub{store: netns.Open(t.TempDir(), t.TempDir()), space: space, bridges: map[string]*bridge{}, gone: make(chan struct{})}
 	if err := h.setUp(); err != nil {
 		t.Fatal(err)
 	}
-	if h.kernel != (name == "relay") {
+	if (h.relay != nil) != (name == "relay") {
 		t.Fatalf("the way out is not the %s", name)
 	}
 	t.Cleanup(func() {
@@ -112,7 +120,13 @@ func begin(t *testing.T, name string) *site {
 			way.Close()
 		}
 	})
-	w := &site{hub: h}
+	return attach(t, h, 2, true)
+}
+
+// attach connects one more container, the n-th address of the network.
+func attach(t *testing.T, h *hub, n byte, loopback bool) *site {
+	t.Helper()
+	w := &site{hub: h, guest: &guest{hub: h}, four: netip.AddrFrom4([4]byte{10, 77, 0, n}), six: netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x77, 15: n})}
 	var namespace *os.File
 	w.inside, namespace = newInsider(t)
 	network := netns.Network{ID: strings.Repeat("7", 64), Name: "seven", Driver: netns.DriverBridge, IPv6: true, Subnets: []netns.Subnet{
@@ -120,11 +134,15 @@ func begin(t *testing.T, name string) *site {
 		{Prefix: netip.MustParsePrefix("fd77::/64"), Gateway: netip.MustParseAddr("fd77::1")},
 	}}
 	place := plug.Place{Network: network, Default: true, Endpoint: netns.Endpoint{
-		ID: strings.Repeat("e", 64), Network: network.ID, IPv4: container4, IPv6: container6, MAC: "02:42:0a:4d:00:02", Iface: "eth0",
+		ID: fmt.Sprintf("%064x", n), Network: network.ID, IPv4: w.four, IPv6: w.six, MAC: fmt.Sprintf("02:42:0a:4d:00:%02x", n), Iface: "eth0",
 	}}
-	w.guest = &guest{hub: h}
-	if _, files := w.guest.answer(plug.Request{Op: plug.OpAttach, Places: []plug.Place{place}, Loopback: []netip.Addr{container4, container6}}, []*os.File{namespace}); len(files) == 0 {
-		t.Fatal("the container cannot be attached")
+	place.Endpoint.ID = fmt.Sprintf("e%02x", n) + place.Endpoint.ID[3:]
+	var allowed []netip.Addr
+	if loopback {
+		allowed = []netip.Addr{w.four, w.six}
+	}
+	if reply, files := w.guest.answer(plug.Request{Op: plug.OpAttach, Places: []plug.Place{place}, Loopback: allowed}, []*os.File{namespace}); len(files) == 0 {
+		t.Fatalf("the container cannot be attached: %s", reply.Error)
 	}
 	t.Cleanup(w.guest.leave)
 	return w
@@ -464,7 +482,7 @@ func TestOddFramesDoNoHarm(t *testing.T) {
 					if random.IntN(2) == 0 {
 						frame[12], frame[13], ip[0], ip[9] = 8, 0, 0x45, []byte{1, 6, 17, 132}[random.IntN(4)]
 						ip[2], ip[3], ip[6], ip[7] = byte(len(ip)>>8), byte(len(ip)), 0, 0
-						copy(ip[12:], container4.AsSlice())
+						copy(ip[12:], w.four.AsSlice())
 						ip[10], ip[11] = 0, 0
 						sum := uint32(0)
 						for i := 0; i < 20; i += 2 {
@@ -477,7 +495,7 @@ func TestOddFramesDoNoHarm(t *testing.T) {
 					} else {
 						frame[12], frame[13], ip[0], ip[6] = 0x86, 0xdd, 0x60, []byte{6, 17, 58, 0, 44}[random.IntN(5)]
 						ip[4], ip[5] = byte((len(ip)-40)>>8), byte(len(ip)-40)
-						copy(ip[8:], container6.AsSlice())
+						copy(ip[8:], w.six.AsSlice())
 					}
 				}
 				if err := unix.Sendto(fd, frame, 0, to); err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EMSGSIZE) {
@@ -598,22 +616,14 @@ func TestPublishedPortsKeepTheClient(t *testing.T) {
 		}()
 		for _, protocol := range []string{"tcp", "udp"} {
 			port := plug.Port{Container: 80, Protocol: protocol}
-			socket, err := plug.Bind(port)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p, err := w.guest.publish(port, socket)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer p.close()
+			p := w.publish(t, port)
 			for _, c := range []struct{ from, to, seen string }{
 				{"10.99.0.5", "10.99.0.5", "10.99.0.5"},
 				{"fd99::5", "fd99::5", "fd99::5"},
 				{"127.0.0.1", "127.0.0.1", "10.77.0.1"},
 				{"::1", "::1", "fd77::1"},
 			} {
-				if protocol == "udp" && !w.hub.kernel && netip.MustParseAddr(c.from).IsLoopback() {
+				if protocol == "udp" && w.hub.relay == nil && netip.MustParseAddr(c.from).IsLoopback() {
 					c.seen = map[bool]string{true: "198.18.254.1", false: "fd5c:1f00:0:1::1"}[netip.MustParseAddr(c.from).Is4()]
 				}
 				seen, err := visit(protocol, c.from, netip.AddrPortFrom(netip.MustParseAddr(c.to), p.port.Host))
@@ -687,10 +697,10 @@ func TestFlowsEndWithTheirContainer(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The next one with this address may not reach the host's loopback.
-		if err := w.hub.space.allowLoopback([]netip.Addr{container4}, false); err != nil {
+		if err := w.hub.space.allowLoopback([]netip.Addr{w.four}, false); err != nil {
 			t.Fatal(err)
 		}
-		w.hub.way.Forget(container4)
+		w.hub.way.Forget(w.four)
 		time.Sleep(100 * time.Millisecond)
 		if err := send(); err == nil {
 			t.Error("the next container with the address is let through")

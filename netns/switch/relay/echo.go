@@ -1,10 +1,8 @@
 package relay
 
 import (
-	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -27,9 +25,9 @@ func (r *Relay) echo(p packet) {
 		return
 	}
 	r.mu.Lock()
-	ok = r.enter(p.from, flows)
+	u := r.enter(p.from, flows)
 	r.mu.Unlock()
-	if !ok {
+	if u == nil {
 		return
 	}
 	p.all = slices.Clone(p.all)
@@ -38,19 +36,14 @@ func (r *Relay) echo(p packet) {
 		defer func() {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.leave(p.from, flows)
+			r.leave(u, flows)
 		}()
 		answer, err := echo(to.Addr(), p.body)
-		switch {
-		case err == nil:
+		if err == nil {
 			copy(answer[4:6], p.body[4:6]) // the identifier, which the kernel has changed
 			r.put(build(p.to, p.from, p.protocol, answer, sumICMP))
-		case errors.Is(err, os.ErrPermission):
-			r.put(p.unreachable(prohibited))
-		case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EADDRNOTAVAIL):
-			r.put(p.unreachable(noNetwork))
-		case errors.Is(err, unix.EHOSTUNREACH):
-			r.put(p.unreachable(noHost))
+		} else if why, ok := because(err, p.to); ok {
+			r.put(p.unreachable(why))
 		}
 	}()
 }

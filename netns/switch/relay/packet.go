@@ -4,7 +4,9 @@ package relay
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,6 +86,18 @@ func (p packet) tuple() tuple {
 }
 
 func (p packet) flags() byte { return p.body[13] }
+
+// header is the header of TCP with its options; none where it is not whole.
+func (p packet) header() []byte {
+	n := int(p.body[12]>>4) * 4
+	if n > len(p.body) {
+		return nil
+	}
+	return p.body[:n]
+}
+
+// bare is a segment anew without what it carries, which is sent again later, and with its checksum, which a packet socket does without.
+func (p packet) bare() []byte { return build(p.from, p.to, p.protocol, p.header(), sumTCP) }
 
 // make builds a packet with a body, the checksum of which is at an offset.
 func build(from, to netip.Addr, protocol byte, body []byte, sum int) []byte {
@@ -174,6 +188,19 @@ var (
 	noPort     = reason{3, 4}
 	prohibited = reason{13, 1}
 )
+
+// because is the reason in an error of one of the host's sockets that are to send to an address; ok false when it is none that a container should hear of.
+func because(err error, to netip.Addr) (why reason, ok bool) {
+	switch {
+	case errors.Is(err, os.ErrPermission): // EACCES, EPERM
+		return prohibited, true
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EADDRNOTAVAIL) && to.Is6(): // a route, but no address; of IPv4 it is that all ports are taken
+		return noNetwork, true
+	case errors.Is(err, unix.EHOSTUNREACH):
+		return noHost, true
+	}
+	return reason{}, false
+}
 
 // unreachable says to whoever sent a packet why it has not arrived, in the name of whom it was sent to.
 func (p packet) unreachable(why reason) []byte {

@@ -142,34 +142,40 @@ func tcpReset(p packet) []byte {
 }
 
 func TestLimits(t *testing.T) {
-	r := &Relay{open: map[netip.Addr]*usage{}, limits: usage{connections: 4, flows: 2}}
+	r := &Relay{open: map[netip.Addr]*usage{}, limits: usage{connections: 4, calls: 3, flows: 2}}
+	r.Together(a4, a6)
+	var last *usage
 	for i, c := range []struct {
-		who  netip.Addr
-		kind func(*usage) *int
-		want bool
+		who   netip.Addr
+		kinds []kind
+		want  bool
 	}{
-		{a4, connections, true},
-		{a4, connections, true},
-		{a4, connections, false}, // half of them
-		{b4, connections, true},
-		{b4, connections, true},
-		{a6, connections, false}, // there are no more
-		{a4, flows, true},
-		{a4, flows, false},
+		{a4, []kind{connections, calls}, true},
+		{a6, []kind{connections}, true},         // the same container's
+		{a4, []kind{connections, calls}, false}, // half of them
+		{b4, []kind{connections, calls}, true},
+		{b4, []kind{connections}, true},
+		{b6, []kind{connections}, false}, // there are no more
+		{b6, []kind{calls}, true},
+		{b4, []kind{calls}, false}, // likewise
+		{a6, []kind{flows}, true},
+		{a4, []kind{flows}, false},
 	} {
-		if got := r.enter(c.who, c.kind); got != c.want {
-			t.Errorf("%d: %s may begin another one: %v, want %v", i, c.who, got, c.want)
+		u := r.enter(c.who, c.kinds...)
+		if (u != nil) != c.want {
+			t.Errorf("%d: %s may begin another one: %v, want %v", i, c.who, u != nil, c.want)
+		}
+		if i == 0 {
+			last = u
 		}
 	}
-	r.leave(a4, connections)
-	if !r.enter(a6, connections) {
+	r.leave(last, connections, calls)
+	if r.enter(b6, connections) == nil {
 		t.Error("what has ended makes no room")
 	}
-	r.leave(a4, connections)
-	r.leave(a4, flows)
-	r.leave(a6, connections)
-	if len(r.open) != 1 {
-		t.Errorf("%d containers are remembered, want the one that has connections", len(r.open))
+	r.Forget(a4)
+	if u := r.enter(a4, flows); u == nil || u == last {
+		t.Error("whoever has the address next has what the one before had")
 	}
 }
 
@@ -183,6 +189,24 @@ func TestTarget(t *testing.T) {
 		got, ok := Target(netip.AddrPortFrom(netip.MustParseAddr(at), 80))
 		if ok != (want != "") || ok && got.Addr().String() != want {
 			t.Errorf("%s leads to %s, %v; want %q", at, got, ok, want)
+		}
+	}
+}
+
+// A SYN is put back without what it carries: it is kept for long, and its length is the container's choice.
+func TestBare(t *testing.T) {
+	for _, c := range []struct{ from, to netip.Addr }{{a4, b4}, {a6, b6}} {
+		p, _ := parse(syn(c.from, c.to))
+		p.body = append(append(slices.Clone(p.body), 1, 1, 1, 0), bytes.Repeat([]byte("x"), 1000)...)
+		p.body[12] = (headerTCP + 4) / 4 << 4
+		got := checksums(t, p.bare())
+		if len(got.body) != headerTCP+4 || got.tuple() != p.tuple() || got.flags() != flagSYN {
+			t.Errorf("%d bytes of %v are put back", len(got.body), got.tuple())
+		}
+		p.body[12] = 15 << 4
+		p.body = p.body[:headerTCP]
+		if p.header() != nil {
+			t.Error("a header that is cut is taken for one")
 		}
 	}
 }

@@ -20,12 +20,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits. Each connection and flow takes descriptors of the switch, which all containers share: none may take all of them.
+// Limits. Each connection and flow takes two descriptors of the switch, which all containers share: none may take all of them. Neither may it take all the room that the listeners have
+// for handshakes: with more of them the kernel would answer by cookies, which the rule `socket` does not know.
 const (
 	mostConnections = 1 << 15
+	mostCalls       = 1 << 12 // of the connections, those that are being made
 	mostFlows       = 1 << 12
-	// perConnection is how many descriptors a connection may take: its two sockets, and a part of the pipes.
-	perConnection = 3
 )
 
 // Door is the uplink's device: whole IP packets, one at a time.
@@ -49,19 +49,20 @@ type Relay struct {
 
 	mu      sync.Mutex
 	calls   map[tuple]*call
+	links   map[*link]struct{}
 	flows   map[tuple]*flow
-	open    map[netip.Addr]*usage // by container
+	open    map[netip.Addr]*usage // of the container that has the address
 	total   usage
 	limits  usage
 	readers sync.WaitGroup
 }
 
 // usage counts what is open.
-type usage struct{ connections, flows int }
+type usage struct{ connections, calls, flows int }
 
 // Start opens the listeners. The rules name their ports; nothing is taken before Serve. inside runs a function on a thread that is in the switch's network namespace.
 func Start(inside func(func() error) error) (*Relay, error) {
-	r := &Relay{inside: inside, calls: map[tuple]*call{}, flows: map[tuple]*flow{}, open: map[netip.Addr]*usage{}, limits: limits()}
+	r := &Relay{inside: inside, calls: map[tuple]*call{}, links: map[*link]struct{}{}, flows: map[tuple]*flow{}, open: map[netip.Addr]*usage{}, limits: limits()}
 	for i, at := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
 		l, err := r.listen(at)
 		if err != nil {
@@ -72,6 +73,11 @@ func Start(inside func(func() error) error) (*Relay, error) {
 		}
 		r.listeners = append(r.listeners, l)
 		r.ports[i] = l.Addr().(*net.TCPAddr).AddrPort().Port()
+		n, err := room(l)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("cannot set up the uplink: %w", err), r.closeListeners())
+		}
+		r.limits.calls = min(r.limits.calls, n)
 	}
 	return r, nil
 }
@@ -88,15 +94,45 @@ func (r *Relay) Serve(door Door) {
 	r.readers.Go(r.read)
 }
 
-// Forget ends the flows of a container that has gone: whoever gets its address next is another one.
-func (r *Relay) Forget(container netip.Addr) {
+// Together says that these addresses are one container's: what is open is counted for all of them at once.
+func (r *Relay) Together(addresses ...netip.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all *usage
+	for _, a := range addresses {
+		if u := r.open[a]; u != nil {
+			all = u
+		}
+	}
+	if all == nil {
+		all = &usage{}
+	}
+	for _, a := range addresses {
+		r.open[a] = all
+	}
+}
+
+// Forget ends what a container has open by an address that it has no more: whoever gets the address next is another one, and who is not connected any more says nothing about its end.
+func (r *Relay) Forget(address netip.Addr) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, f := range r.flows {
-		if key.from.Addr() == container {
+		if key.from.Addr() == address {
 			_ = f.out.Close() // its goroutines do the rest
 		}
 	}
+	for l := range r.links {
+		if l.from == address {
+			reset(l.in) // likewise
+			reset(l.out)
+		}
+	}
+	for key, c := range r.calls {
+		if key.from.Addr() == address {
+			r.end(key, c)
+		}
+	}
+	delete(r.open, address)
 }
 
 // Close ends everything that has not begun to be carried. Connections that are open end with their sides.
@@ -126,7 +162,7 @@ func (r *Relay) listen(at netip.Addr) (l *net.TCPListener, err error) {
 	}
 	config := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
 		var set error
-		err := c.Control(func(fd uintptr) { set = transparent(int(fd), at) })
+		err := c.Control(func(fd uintptr) { set = errors.Join(transparent(int(fd), at), patient(int(fd))) })
 		return errors.Join(err, set)
 	}}
 	config.SetMultipathTCP(false) // a plain socket is what tproxy finds
@@ -148,39 +184,79 @@ func transparent(fd int, like netip.Addr) error {
 	return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1)
 }
 
-// limits shares out the descriptors that the process may have. One container gets half of each.
-func limits() usage {
+// patient sets what holds for a listener's connections (tcp(7)): how often a handshake is asked to go on (for handshakeTimeout, about), and that a container is asked now and then whether
+// it still has its end. One that has gone without a word would be waited for for ever.
+func patient(fd int) error {
+	return errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_TCP, unix.TCP_SYNCNT, synTries),
+		unix.SetsockoptInt(fd, unix.SOL_TCP, unix.TCP_KEEPIDLE, 60), unix.SetsockoptInt(fd, unix.SOL_TCP, unix.TCP_KEEPINTVL, 15),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
+	)
+}
+
+// room is how many handshakes a listener has room for: as many as we want, or as the namespace allows (net.core.somaxconn).
+func room(l *net.TCPListener) (n int, err error) {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		if failed = unix.Listen(int(fd), mostCalls); failed != nil {
+			return
+		}
+		var info *unix.TCPInfo
+		if info, failed = unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO); failed == nil {
+			n = int(info.Sacked) // of a listener it is that
+		}
+	})
+	return n, errors.Join(err, failed)
+}
+
+// Descriptors is how many the process may have.
+func Descriptors() int {
 	var l unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Cur > 1<<30 {
-		l.Cur = 1 << 30
+		return 1 << 30
 	}
-	n := int(l.Cur)
-	return usage{connections: min(mostConnections, n/2/perConnection), flows: min(mostFlows, n/4/2)}
+	return int(l.Cur)
 }
 
-// enter counts one more connection or flow of a container, if there may be one; leave takes it back. The relay's lock is held.
-func (r *Relay) enter(container netip.Addr, kind func(*usage) *int) bool {
-	u := r.open[container]
+// limits shares out the descriptors. One container gets half of each.
+func limits() usage {
+	n := Descriptors()
+	return usage{connections: min(mostConnections, n/2/2), calls: mostCalls, flows: min(mostFlows, n/4/2)}
+}
+
+// enter counts one more of each kind for the container that has an address, if there may be one; leave takes it back. The relay's lock is held.
+func (r *Relay) enter(address netip.Addr, kinds ...kind) *usage {
+	u := r.open[address]
 	if u == nil {
 		u = &usage{}
+		r.open[address] = u
 	}
-	if limit := *kind(&r.limits); *kind(&r.total) >= limit || *kind(u) >= (limit+1)/2 {
-		return false
+	for _, k := range kinds {
+		if limit := *k(&r.limits); *k(&r.total) >= limit || *k(u) >= (limit+1)/2 {
+			return nil
+		}
 	}
-	*kind(u)++
-	*kind(&r.total)++
-	r.open[container] = u
-	return true
+	for _, k := range kinds {
+		*k(u)++
+		*k(&r.total)++
+	}
+	return u
 }
 
-func (r *Relay) leave(container netip.Addr, kind func(*usage) *int) {
-	u := r.open[container]
-	*kind(u)--
-	*kind(&r.total)--
-	if *u == (usage{}) {
-		delete(r.open, container)
+func (r *Relay) leave(u *usage, kinds ...kind) {
+	for _, k := range kinds {
+		*k(u)--
+		*k(&r.total)--
 	}
 }
+
+// kind is one of the counts.
+type kind func(*usage) *int
 
 func connections(u *usage) *int { return &u.connections }
+func calls(u *usage) *int       { return &u.calls }
 func flows(u *usage) *int       { return &u.flows }

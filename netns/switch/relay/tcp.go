@@ -6,20 +6,33 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// connectTimeout is how long a host may take to accept, and a container to finish its handshake afterwards: about as long as a container's own kernel is patient.
+// connectTimeout is how long a host may take to accept: about as long as a container's own kernel is patient.
 const connectTimeout = 30 * time.Second
+
+// handshakeTimeout is how long a container may take to go on afterwards: no longer than the kernel asks it to, which is after 1, 2 and 4 seconds. It is next door.
+const (
+	handshakeTimeout = 8 * time.Second
+	synTries         = 2
+)
 
 // call is a connection that is being made.
 type call struct {
-	syn  []byte
-	out  *net.TCPConn // nil until the host's side stands
-	late *time.Timer  // ends it when the container does not go on
+	syn   []byte       // the last one
+	out   *net.TCPConn // nil until the host's side stands
+	late  *time.Timer  // ends it when the container does not go on
+	usage *usage
+}
+
+// link is a connection that is carried.
+type link struct {
+	from    netip.Addr
+	in, out *net.TCPConn
 }
 
 // read takes first packets until the door is closed.
@@ -49,7 +62,7 @@ func (r *Relay) read() {
 // segment takes a segment of TCP. All but SYNs belong to connections that are no more, those of a switch before among them: the container is to hear of it.
 func (r *Relay) segment(p packet) {
 	switch {
-	case p.flags()&flagRST != 0:
+	case p.flags()&flagRST != 0 || len(p.header()) < headerTCP:
 		return
 	case p.flags()&(flagSYN|flagACK|flagFIN) != flagSYN:
 		r.put(p.reset())
@@ -64,73 +77,81 @@ func (r *Relay) segment(p packet) {
 	r.mu.Lock()
 	c := r.calls[key]
 	if c == nil {
-		if !r.enter(p.from, connections) {
+		u := r.enter(p.from, connections, calls)
+		if u == nil {
 			r.mu.Unlock()
 			return // the container's kernel asks again
 		}
-		p.all = slices.Clone(p.all)
-		p, _ = parse(p.all)
-		c = &call{syn: p.all}
+		c = &call{syn: p.bare(), usage: u}
 		r.calls[key] = c
 		r.mu.Unlock()
 		go func() {
-			out, err := (&net.Dialer{KeepAlive: -1, Timeout: connectTimeout}).Dial("tcp", to.String())
-			r.dialed(key, c, p, out, err)
+			// Hosts are asked now and then whether they are still there: what the container's kernel asks, ours answers. A long silence is taken for an end.
+			ask := net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: time.Minute, Count: 15}
+			out, err := (&net.Dialer{KeepAliveConfig: ask, Timeout: connectTimeout}).Dial("tcp", to.String())
+			r.dialed(key, c, out, err)
 		}()
 		return
 	}
-	standing := c.out != nil
+	// The one before was lost, or given up: then this one is another connection's, and has other numbers.
+	c.syn = p.bare()
+	syn, standing := c.syn, c.out != nil
 	r.mu.Unlock()
 	if standing {
-		r.put(c.syn) // the first one was lost
+		r.put(syn)
 	}
 }
 
 // dialed lets a container's handshake go on, or tells it why it does not.
-func (r *Relay) dialed(key tuple, c *call, p packet, out net.Conn, err error) {
+func (r *Relay) dialed(key tuple, c *call, out net.Conn, err error) {
+	r.mu.Lock()
 	if err == nil {
-		r.mu.Lock()
 		c.out = out.(*net.TCPConn)
-		c.late = time.AfterFunc(connectTimeout, func() {
-			if r.take(key) != nil {
-				reset(c.out)
-				r.ended(key)
+	}
+	switch syn := c.syn; {
+	case r.calls[key] != c: // forgotten
+		if err == nil {
+			reset(c.out)
+		}
+		r.mu.Unlock()
+	case err == nil:
+		c.late = time.AfterFunc(handshakeTimeout, func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.calls[key] == c {
+				r.end(key, c)
 			}
 		})
 		r.mu.Unlock()
-		seal(p.body, p.from, p.to, p.protocol, sumTCP) // a packet socket gets packets whose checksum is still to come
-		r.put(c.syn)
-		return
+		r.put(syn)
+	default:
+		r.end(key, c)
+		r.mu.Unlock()
+		p, _ := parse(syn)
+		r.refuse(p, err)
 	}
-	r.take(key)
-	r.ended(key)
-	switch {
-	case errors.Is(err, unix.ECONNREFUSED):
+}
+
+// refuse tells a container why the host could not connect.
+func (r *Relay) refuse(p packet, err error) {
+	if errors.Is(err, unix.ECONNREFUSED) {
 		r.put(p.reset())
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		r.put(p.unreachable(prohibited))
-	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EADDRNOTAVAIL):
-		r.put(p.unreachable(noNetwork))
-	case errors.Is(err, unix.EHOSTUNREACH):
-		r.put(p.unreachable(noHost))
+	} else if why, ok := because(err, p.to); ok {
+		r.put(p.unreachable(why))
 	}
 	// Else nobody answered, and so do we: the container's kernel says so in its own time.
 }
 
-// take removes a call, so that only one goroutine ends or carries it.
-func (r *Relay) take(key tuple) *call {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	c := r.calls[key]
+// end ends a connection that is being made. The relay's lock is held.
+func (r *Relay) end(key tuple, c *call) {
 	delete(r.calls, key)
-	return c
-}
-
-// ended gives a connection's place to another one.
-func (r *Relay) ended(key tuple) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.leave(key.from.Addr(), connections)
+	r.leave(c.usage, connections, calls)
+	if c.late != nil {
+		c.late.Stop()
+	}
+	if c.out != nil {
+		reset(c.out)
+	}
 }
 
 // put puts a packet into the namespace. One that is lost there is like any that is.
@@ -150,15 +171,31 @@ func (r *Relay) accept(l *net.TCPListener) {
 			continue
 		}
 		key := tuple{in.RemoteAddr().(*net.TCPAddr).AddrPort(), in.LocalAddr().(*net.TCPAddr).AddrPort()}
-		c := r.take(key)
-		if c == nil {
+		if !r.accepted(key, in) {
 			reset(in) // it came too late
-			continue
 		}
-		c.late.Stop()
-		go func() {
-			Join(in, c.out)
-			r.ended(key)
-		}()
 	}
+}
+
+// accepted carries a connection whose handshake is done, if it is wanted.
+func (r *Relay) accepted(key tuple, in *net.TCPConn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.calls[key]
+	if c == nil || c.out == nil { // a container may have finished another handshake than the one that is wanted now
+		return false
+	}
+	delete(r.calls, key)
+	c.late.Stop()
+	r.leave(c.usage, calls)
+	l := &link{key.from.Addr(), in, c.out}
+	r.links[l] = struct{}{}
+	go func() {
+		Join(l.in, l.out)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.links, l)
+		r.leave(c.usage, connections)
+	}()
+	return true
 }

@@ -26,6 +26,7 @@ const (
 type flow struct {
 	out   *net.UDPConn
 	first []byte // the beginning of its first packet, to be quoted
+	usage *usage
 }
 
 // datagram takes one that no socket of ours is there for yet: it begins a flow, or came at the same time as the one that did.
@@ -36,7 +37,7 @@ func (r *Relay) datagram(p packet) {
 	f := r.flows[key]
 	r.mu.Unlock()
 	if f != nil {
-		_, _ = f.out.Write(payload) // like any that is lost
+		offer(f.out, payload)
 		return
 	}
 	to, ok := Target(key.to)
@@ -44,16 +45,16 @@ func (r *Relay) datagram(p packet) {
 		return // dropped: an answer would say that there is something
 	}
 	r.mu.Lock()
-	ok = r.enter(p.from, flows)
+	u := r.enter(p.from, flows)
 	r.mu.Unlock()
-	if !ok {
+	if u == nil {
 		return
 	}
 	in, out, err := r.sockets(key, to)
 	if err != nil {
-		r.endFlow(key)
-		if errors.Is(err, unix.ENETUNREACH) {
-			r.put(p.unreachable(noNetwork))
+		r.endFlow(key, u)
+		if why, ok := because(err, p.to); ok {
+			r.put(p.unreachable(why))
 		}
 		return
 	}
@@ -61,7 +62,7 @@ func (r *Relay) datagram(p packet) {
 	r.mu.Lock()
 	r.flows[key] = f
 	r.mu.Unlock()
-	_, _ = out.Write(payload) // likewise
+	offer(out, payload)
 	idle := idleFlow
 	if key.to.Port() == 53 {
 		idle = idleName
@@ -72,16 +73,24 @@ func (r *Relay) datagram(p packet) {
 			r.put(quoted.unreachable(noPort))
 		}
 		Carry(in, out, idle, refused)
-		r.endFlow(key)
+		r.endFlow(key, u)
 	}()
 }
 
 // endFlow forgets a flow.
-func (r *Relay) endFlow(key tuple) {
+func (r *Relay) endFlow(key tuple, u *usage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.flows, key)
-	r.leave(key.from.Addr(), flows)
+	r.leave(u, flows)
+}
+
+// offer sends a datagram, or loses it where there is no room for it: all first packets wait for the one goroutine that does this, and a host that does not answer for its address holds what
+// is sent to it for seconds. Nor may it wait for the lock of whoever sends there.
+func offer(c *net.UDPConn, payload []byte) {
+	if raw, err := c.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Send(int(fd), payload, unix.MSG_DONTWAIT) }) // like any that is lost
+	}
 }
 
 // sockets makes a flow's: the container's side has the address that was sent to.
