@@ -3,7 +3,6 @@ package ops
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -54,14 +53,7 @@ func newCord(sw Switch, network, dir string, loopback bool) (c *cord, err error)
 	if err != nil {
 		return c, err
 	}
-	c.request = plug.Request{Container: id, Places: []plug.Place{{Network: *n, Endpoint: *e, Default: true}}}
-	if loopback {
-		for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
-			if a.IsValid() {
-				c.request.Loopback = append(c.request.Loopback, a)
-			}
-		}
-	}
+	c.request = plug.Request{Container: id, Places: []plug.Place{{Network: *n, Endpoint: *e, Default: true}}, Loopback: loopback}
 	return c, nil
 }
 

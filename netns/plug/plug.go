@@ -40,13 +40,13 @@ const (
 
 // Request is what a monitor asks. With OpAttach come the container's network namespace and, when there was another switch before, that one's.
 type Request struct {
-	Op        string       `json:"op"`
-	Container string       `json:"container"`
-	Places    []Place      `json:"places,omitzero"`
-	Ports     []Port       `json:"ports,omitzero"`
-	Network   string       `json:"network,omitzero"`  // of OpDetach: the id
-	Loopback  []netip.Addr `json:"loopback,omitzero"` // the container's addresses that may reach the host's loopback
-	Lent      []int        `json:"lent,omitzero"`     // of OpLend: the places of ports whose sockets come along
+	Op        string  `json:"op"`
+	Container string  `json:"container"`
+	Places    []Place `json:"places,omitzero"`
+	Ports     []Port  `json:"ports,omitzero"`
+	Network   string  `json:"network,omitzero"`       // of OpDetach: the id
+	Loopback  bool    `json:"host_loopback,omitzero"` // the container may reach the host's loopback
+	Lent      []int   `json:"lent,omitzero"`          // of OpLend: the places of ports whose sockets come along
 }
 
 // Place is one network that a container is on.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -112,6 +113,14 @@ type cable struct {
 	place  plug.Place
 	port   string // our end's name
 	index  int    // of our end
+}
+
+// addresses are those that the container has by it on a bridge.
+func (c *cable) addresses() []netip.Addr {
+	if c.bridge == nil {
+		return nil
+	}
+	return slices.DeleteFunc([]netip.Addr{c.place.Endpoint.IPv4, c.place.Endpoint.IPv6}, func(a netip.Addr) bool { return !a.IsValid() })
 }
 
 // plugIn connects a container's network namespace with a bridge: the pair's other end gets the endpoint's interface name, address and routes.

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -443,6 +444,32 @@ func TestDatagramsInFragments(t *testing.T) {
 	}
 }
 
+// A container that leaves a network has nothing there any more: no connections, no flows, no leave to reach the host's loopback.
+func TestLeavingANetworkEndsAll(t *testing.T) {
+	w := begin(t, "relay")
+	port, taken := serve(t, "127.0.0.1:0")
+	w.dial(t, port)
+	far := <-taken
+	network := w.guest.cables[0].place.Network.ID
+	if reply, _ := w.guest.answer(plug.Request{Op: plug.OpDetach, Network: network}, nil); reply.Error != "" {
+		t.Fatal(reply.Error)
+	}
+	if err := far.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := far.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the host reads %v of a container that has gone, want an end", err)
+	}
+	next := attach(t, w.hub, 2, false)
+	next.inside.do(t, func() error {
+		if c, err := net.DialTimeout("tcp", netip.AddrPortFrom(relay.Gateway4, uint16(port)).String(), time.Second); err == nil {
+			t.Error("the next one with its address reaches the host's loopback")
+			return c.Close()
+		}
+		return nil
+	})
+}
+
 // The ports of connections that have ended do not run out: clients of the host's loopback share the gateway's address.
 func TestPublishedPortsDoNotRunOut(t *testing.T) {
 	w := begin(t, "relay")
@@ -479,6 +506,86 @@ func TestPublishedPortsDoNotRunOut(t *testing.T) {
 		}
 		_ = c.Close() // the client first
 	}
+}
+
+// The clients of a port are so many and no more, whoever they say they are: the descriptors are everybody's.
+func TestPublishedPortsHaveALimit(t *testing.T) {
+	w := begin(t, "relay")
+	p := w.publish(t, plug.Port{Container: 80, Protocol: "udp"})
+	p.mu.Lock()
+	p.most = 3
+	p.mu.Unlock()
+	before := descriptors(t)
+	for range 10 {
+		c, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", p.port.Host))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close() //nolint:errcheck // a socket
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(100 * time.Millisecond)
+	if n := descriptors(t) - before - 10; n > 3 {
+		t.Errorf("ten clients have %d sockets of the switch's, want 3", n)
+	}
+}
+
+// Whoever comes to a published port of an internal network is answered, as is its gateway: it is all that a container there can answer.
+func TestPublishedOnAnInternalNetwork(t *testing.T) {
+	w := begin(t, "relay")
+	w.guest.cables[0].bridge.network.Internal = true
+	w.inside.do(t, func() error {
+		route := &netlink.Route{Dst: everything(w.four)}
+		return netlink.RouteDel(route)
+	})
+	var server net.Listener
+	w.inside.do(t, func() (err error) { server, err = net.Listen("tcp", ":80"); return err })
+	defer server.Close() //nolint:errcheck // a socket
+	go func() {
+		for {
+			c, err := server.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = fmt.Fprint(c, c.RemoteAddr()) // read by the test
+			_ = c.Close()                        // likewise
+		}
+	}()
+	up(t, netlinkHere(t), "10.99.0.7/32")
+	p := w.publish(t, plug.Port{Container: 80, Protocol: "tcp"})
+	if seen, err := visit("tcp", "10.99.0.7", netip.AddrPortFrom(netip.MustParseAddr("10.99.0.7"), p.port.Host)); err != nil || seen != "10.77.0.1" {
+		t.Errorf("the container sees %s, %v", seen, err)
+	}
+}
+
+// Networks come and go while there are clients.
+func TestClientsWhileNetworksChange(t *testing.T) {
+	w := begin(t, "relay")
+	place := w.guest.cables[0].place
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	clients.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				w.guest.client(netip.MustParseAddrPort("127.0.0.1:1"))
+			}
+		}
+	})
+	for range 3 {
+		if reply, _ := w.guest.answer(plug.Request{Op: plug.OpDetach, Network: place.Network.ID}, nil); reply.Error != "" {
+			t.Fatal(reply.Error)
+		}
+		if reply, _ := w.guest.answer(plug.Request{Op: plug.OpConnect, Places: []plug.Place{place}}, nil); reply.Error != "" {
+			t.Fatal(reply.Error)
+		}
+	}
+	close(stop)
+	clients.Wait()
 }
 
 // Connections that were opened and dropped, in all the ways there are, leave nothing.

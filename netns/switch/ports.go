@@ -25,6 +25,7 @@ type publication struct {
 	mu     sync.Mutex
 	closed bool
 	open   map[net.Conn]struct{} // clients
+	most   int                   // of them
 }
 
 // refused is an error with what the user can do.
@@ -43,7 +44,8 @@ func (g *guest) publish(p plug.Port, socket *os.File) (*publication, error) {
 	if !g.address(netip.IPv4Unspecified()).IsValid() {
 		return nil, &refused{"cannot publish ports: the container is on no bridge network", "on a macvlan network over an interface its ports are reached at its own address", nil}
 	}
-	out := &publication{port: p, open: map[net.Conn]struct{}{}}
+	// A quarter of the process's descriptors is for the clients of one port, who have up to two each and can be whoever they say they are.
+	out := &publication{port: p, open: map[net.Conn]struct{}{}, most: relay.Descriptors() / 4 / 2}
 	if p.Protocol == "tcp" {
 		l, err := net.FileListener(socket)
 		if err != nil {
@@ -72,13 +74,15 @@ func (p *publication) close() {
 	}
 }
 
+// hold counts a client in, if there may be one more; release must follow.
 func (p *publication) hold(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.closed {
-		p.open[c] = struct{}{}
+	if p.closed || len(p.open) >= p.most {
+		return false
 	}
-	return !p.closed
+	p.open[c] = struct{}{}
+	return true
 }
 
 func (p *publication) release(c net.Conn) {
@@ -99,7 +103,7 @@ func (p *publication) acceptTCP(g *guest, l net.Listener) {
 		}
 		go func() {
 			if !p.hold(client) {
-				_ = client.Close() // too late
+				_ = client.Close() // too late, or one too many
 				return
 			}
 			defer p.release(client)
@@ -118,12 +122,13 @@ func (p *publication) acceptTCP(g *guest, l net.Listener) {
 const connectTimeout = 10 * time.Second
 
 // client is whom the container sees when from, a client, is connected: the client, or the network's gateway when the client is the host itself by its loopback, which no other machine may claim to
-// be. shared says that it is the latter.
+// be, or when the network is internal, so that the container could answer nobody else. shared says that it is the latter.
 func (g *guest) client(from netip.AddrPort) (client, to netip.Addr, shared bool) {
 	a := from.Addr().Unmap().WithZone("")
-	to = g.address(a)
-	if a.IsLoopback() || a.IsLinkLocalUnicast() || a.Is4() != to.Is4() {
-		return g.gateway(to), to, true
+	to, network := g.door(a)
+	if a.IsLoopback() || a.IsLinkLocalUnicast() || a.Is4() != to.Is4() || network.Internal {
+		s, _ := network.SubnetOf(to)
+		return s.Gateway, to, true
 	}
 	return a, to, false
 }

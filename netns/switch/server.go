@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"sync"
 
+	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/run/stage"
 )
@@ -17,10 +20,12 @@ import (
 type guest struct {
 	hub       *hub
 	container *os.File // its network namespace
-	cables    []*cable
 	ports     []*publication
-	loopback  []netip.Addr
+	loopback  bool             // it may reach the host's
 	lent      map[int]*os.File // sockets of ports that are to be published, by their places
+
+	mu     sync.Mutex // whoever comes to a published port asks for the cables meanwhile
+	cables []*cable
 }
 
 // serve does what is asked on a connection, and takes everything back when it ends.
@@ -101,14 +106,11 @@ func (g *guest) answer(r plug.Request, files []*os.File) (plug.Reply, []*os.File
 
 // attach connects a container with its networks and publishes its ports by their sockets: all or nothing. It takes the sockets.
 func (g *guest) attach(r plug.Request, ports []plug.Port, sockets []*os.File) (done []plug.Port, err error) {
-	if err = g.connect(r.Places); err == nil {
-		err = g.hub.space.allowLoopback(r.Loopback, true)
-	}
-	if err != nil {
+	g.loopback = r.Loopback
+	if err := g.connect(r.Places); err != nil {
 		shut(sockets)
 		return nil, err
 	}
-	g.loopback = r.Loopback
 	for i, p := range ports {
 		published, err := g.publish(p, sockets[i])
 		if err != nil {
@@ -131,9 +133,33 @@ func (g *guest) connect(places []plug.Place) error {
 		if err != nil {
 			return fmt.Errorf("cannot connect to network %s: %w", p.Network.Name, err)
 		}
+		g.mu.Lock()
 		g.cables = append(g.cables, c)
+		g.mu.Unlock()
+		if g.loopback {
+			if err := g.hub.space.allowLoopback(c.addresses(), true); err != nil {
+				return err
+			}
+		}
+	}
+	if g.hub.relay != nil {
+		var all []netip.Addr
+		for _, c := range g.cables {
+			all = append(all, c.addresses()...)
+		}
+		g.hub.relay.Together(all...)
 	}
 	return nil
+}
+
+// part takes from a container's addresses on a network what they gave it: whoever gets them next is another one.
+func (g *guest) part(c *cable) {
+	for _, a := range c.addresses() {
+		if g.loopback {
+			_ = g.hub.space.allowLoopback([]netip.Addr{a}, false) // an address less that is not there
+		}
+		g.hub.way.Forget(a)
+	}
 }
 
 // cable makes one, as the network's driver has them.
@@ -160,8 +186,11 @@ func (g *guest) cable(p plug.Place) (c *cable, err error) {
 func (g *guest) disconnect(network string) error {
 	for i, c := range g.cables {
 		if c.place.Network.ID == network {
-			g.cables = append(g.cables[:i], g.cables[i+1:]...)
+			g.mu.Lock()
+			g.cables = slices.Delete(slices.Clone(g.cables), i, i+1)
+			g.mu.Unlock()
 			g.hub.unplug(c, g.container)
+			g.part(c)
 			return nil
 		}
 	}
@@ -174,15 +203,13 @@ func (g *guest) leave() {
 	for _, f := range g.lent {
 		f.Close()
 	}
-	_ = g.hub.space.allowLoopback(g.loopback, false) // an address less that is not there
 	if g.container == nil {
 		return
 	}
 	rest := grave{container: g.container}
 	for _, c := range g.cables {
-		g.hub.way.Forget(c.place.Endpoint.IPv4)
-		g.hub.way.Forget(c.place.Endpoint.IPv6)
-		rest.addresses = append(rest.addresses, c.place.Endpoint.IPv4, c.place.Endpoint.IPv6)
+		g.part(c)
+		rest.addresses = append(rest.addresses, c.addresses()...)
 		if c.bridge == nil {
 			continue
 		}
@@ -198,7 +225,14 @@ func (g *guest) leave() {
 
 // address is where the container is reached by published ports: on the network of its default route, else on the first one.
 func (g *guest) address(like netip.Addr) netip.Addr {
-	var found netip.Addr
+	a, _ := g.door(like)
+	return a
+}
+
+// door is that address, and the network that it is of.
+func (g *guest) door(like netip.Addr) (found netip.Addr, network netns.Network) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for _, c := range g.cables {
 		if c.bridge == nil {
 			continue // its network is none of ours
@@ -208,23 +242,10 @@ func (g *guest) address(like netip.Addr) netip.Addr {
 			a = c.place.Endpoint.IPv6
 		}
 		if a.IsValid() && (c.place.Default || !found.IsValid()) {
-			found = a
+			found, network = a, c.bridge.network
 		}
 	}
-	return found
-}
-
-// gateway is of the network that the container has an address from.
-func (g *guest) gateway(address netip.Addr) netip.Addr {
-	for _, c := range g.cables {
-		if c.bridge == nil {
-			continue
-		}
-		if s, ok := c.bridge.network.SubnetOf(address); ok {
-			return s.Gateway
-		}
-	}
-	return netip.Addr{}
+	return found, network
 }
 
 func (g *guest) unpublish() {

@@ -137,11 +137,7 @@ func attach(t *testing.T, h *hub, n byte, loopback bool) *site {
 		ID: fmt.Sprintf("%064x", n), Network: network.ID, IPv4: w.four, IPv6: w.six, MAC: fmt.Sprintf("02:42:0a:4d:00:%02x", n), Iface: "eth0",
 	}}
 	place.Endpoint.ID = fmt.Sprintf("e%02x", n) + place.Endpoint.ID[3:]
-	var allowed []netip.Addr
-	if loopback {
-		allowed = []netip.Addr{w.four, w.six}
-	}
-	if reply, files := w.guest.answer(plug.Request{Op: plug.OpAttach, Places: []plug.Place{place}, Loopback: allowed}, []*os.File{namespace}); len(files) == 0 {
+	if reply, files := w.guest.answer(plug.Request{Op: plug.OpAttach, Places: []plug.Place{place}, Loopback: loopback}, []*os.File{namespace}); len(files) == 0 {
 		t.Fatalf("the container cannot be attached: %s", reply.Error)
 	}
 	t.Cleanup(w.guest.leave)

@@ -78,14 +78,7 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 		return n, err
 	}
 	n.request.Ports = plug.Compact(list)
-	for _, h := range c.AddHost {
-		if h.IP == hostGateway {
-			for _, p := range n.request.Places {
-				n.request.Loopback = append(n.request.Loopback, addresses(p.Endpoint)...)
-			}
-			break
-		}
-	}
+	n.request.Loopback = slices.ContainsFunc(c.AddHost, func(h config.Host) bool { return h.IP == hostGateway })
 	return n, nil
 }
 
