@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/miekg/dns"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -586,6 +587,17 @@ func TestClientsWhileNetworksChange(t *testing.T) {
 	}
 	close(stop)
 	clients.Wait()
+}
+
+// A container asks the name server of its own network, not those of others.
+func TestNamesAreTheNetworksOwn(t *testing.T) {
+	w := begin(t, "relay")
+	q := new(dns.Msg).SetQuestion("anything.", dns.TypeA)
+	foreign := &client{from: &net.UDPAddr{IP: net.ParseIP("10.78.0.2"), Port: 1}}
+	w.guest.cables[0].bridge.names.ServeDNS(foreign, q)
+	if foreign.got == nil || foreign.got.Rcode != dns.RcodeRefused {
+		t.Errorf("another network's container is told %v", foreign.got)
+	}
 }
 
 // Connections that were opened and dropped, in all the ways there are, leave nothing.

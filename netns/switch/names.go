@@ -89,11 +89,16 @@ func (s *names) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		reply(w, q, new(dns.Msg).SetRcode(q, dns.RcodeFormatError))
 		return
 	}
-	if r := s.local(q, source(w)); r != nil {
+	client := source(w)
+	if _, ok := s.network.SubnetOf(client); !ok { // another network's gateway can be reached, and is none of the client's business
+		reply(w, q, new(dns.Msg).SetRcode(q, dns.RcodeRefused))
+		return
+	}
+	if r := s.local(q, client); r != nil {
 		reply(w, q, r)
 		return
 	}
-	reply(w, q, s.forward(q, source(w), w.RemoteAddr().Network() == "tcp"))
+	reply(w, q, s.forward(q, client, w.RemoteAddr().Network() == "tcp"))
 }
 
 // reply answers, over UDP with no more than the client takes (512 bytes, or what it says by EDNS: RFC 6891): the rest it asks for over TCP.
