@@ -23,7 +23,7 @@ const (
 	// localTable is the routing table of what is marked: it is for us, whoever it is addressed to.
 	localTable = 100
 	localMark  = 1
-	// ownMark is on what we send with a client's address; its connection's answers get localMark.
+	// ownMark is, with the stack, on what we send with a client's address; its connection's answers get localMark.
 	ownMark = 2
 )
 

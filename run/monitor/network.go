@@ -82,7 +82,7 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 	return n, nil
 }
 
-// hostGateway is the word of --add-host for the host itself; the address behind it is the uplink's (netns/switch/uplink), which ends at the host's loopback.
+// hostGateway is the word of --add-host for the host itself; the address behind it is the uplink's (netns/switch/relay), which ends at the host's loopback.
 const hostGateway = "host-gateway"
 
 // hostNames is the line of the names by which containers know the host (those of Docker Desktop and of Podman): the address by which the host itself goes out, where its services

@@ -5,7 +5,7 @@
 // handed to our listener by the rule tproxy; of UDP the first datagram of a flow, for which a connected socket is made; echo requests. The rule `socket transparent` finds the sockets for
 // everything that follows. Package netswitch writes these rules, and has a stack in user mode for kernels without them (package uplink).
 //
-// It is part of the switch (an engine process). Its listeners and the containers' side of its sockets are in the switch's network namespace; the other side is in the process's
+// It is part of the switch. Its listeners and the containers' side of its sockets are in the switch's network namespace; the other side is in the process's
 // own, the host's.
 package relay
 
