@@ -1,0 +1,111 @@
+package netswitch
+
+// Published ports, with each way out.
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/netns/plug"
+)
+
+// A container sees its clients by their own addresses, those of the host's loopback as its gateway.
+func TestPublishedPortsKeepTheClient(t *testing.T) {
+	eachWay(t, func(t *testing.T, w *site) {
+		own := netlinkHere(t)
+		up(t, own, "10.99.0.5/32", "fd99::5/128")
+		awaitAddress(own, netip.MustParseAddr("fd99::5"))
+		var server net.Listener
+		var datagrams net.PacketConn
+		w.inside.do(t, func() (err error) {
+			if server, err = net.Listen("tcp", ":80"); err == nil {
+				datagrams, err = net.ListenPacket("udp", ":80")
+			}
+			return err
+		})
+		defer server.Close()    //nolint:errcheck // a socket
+		defer datagrams.Close() //nolint:errcheck // likewise
+		go func() {
+			for {
+				c, err := server.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = fmt.Fprint(c, c.RemoteAddr()) // read by the test
+				_ = c.Close()                        // likewise
+			}
+		}()
+		go func() {
+			b := make([]byte, 10)
+			for {
+				_, from, err := datagrams.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				_, _ = datagrams.WriteTo([]byte(from.String()), from) // likewise
+			}
+		}()
+		for _, protocol := range []string{"tcp", "udp"} {
+			port := plug.Port{Container: 80, Protocol: protocol}
+			p := w.publish(t, port)
+			for _, c := range []struct{ from, to, seen string }{
+				{"10.99.0.5", "10.99.0.5", "10.99.0.5"},
+				{"fd99::5", "fd99::5", "fd99::5"},
+				{"127.0.0.1", "127.0.0.1", "10.77.0.1"},
+				{"::1", "::1", "fd77::1"},
+			} {
+				if protocol == "udp" && w.hub.relay == nil && netip.MustParseAddr(c.from).IsLoopback() {
+					c.seen = map[bool]string{true: "198.18.254.1", false: "fd5c:1f00:0:1::1"}[netip.MustParseAddr(c.from).Is4()]
+				}
+				seen, err := visit(protocol, c.from, netip.AddrPortFrom(netip.MustParseAddr(c.to), p.port.Host))
+				if err != nil || seen != c.seen {
+					t.Errorf("%s from %s: the container sees %s, want %s; %v", protocol, c.from, seen, c.seen, err)
+				}
+			}
+		}
+	})
+}
+
+func netlinkHere(t *testing.T) *netlink.Handle {
+	t.Helper()
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+// visit returns whom the container says it sees.
+func visit(protocol, from string, to netip.AddrPort) (string, error) {
+	d := net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	if protocol == "udp" {
+		d.LocalAddr = &net.UDPAddr{IP: net.ParseIP(from)}
+	}
+	c, err := d.Dial(protocol, to.String())
+	if err != nil {
+		return "", err
+	}
+	defer c.Close() //nolint:errcheck // a socket
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return "", err
+	}
+	if protocol == "udp" {
+		if _, err := c.Write([]byte("who")); err != nil {
+			return "", err
+		}
+	}
+	b := make([]byte, 100)
+	n, err := c.Read(b)
+	if err != nil {
+		return "", err
+	}
+	seen, err := netip.ParseAddrPort(string(b[:n]))
+	return seen.Addr().Unmap().String(), err
+}
