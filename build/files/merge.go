@@ -23,15 +23,11 @@ func Merge(upper, into *os.File) error {
 
 // mergeDir merges what is in an open directory; at is its path, for errors.
 func mergeDir(upper, into *os.File, at string) error {
-	from, err := openAt(upper, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	from, names, err := entries(upper)
 	if err != nil {
 		return err
 	}
 	defer from.Close() // only read from
-	names, err := from.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
 	for _, name := range names {
 		if err := mergeEntry(from, into, name, path.Join(at, name)); err != nil {
 			return fmt.Errorf("/%s: %w", path.Join(at, name), err)
@@ -106,4 +102,15 @@ func mergeSub(from, into *os.File, name, full string, st *unix.Stat_t, there, is
 	}
 	at := time.Unix(st.Mtim.Unix())
 	return dress(into, name, st.Mode&0o7777, &Owner{UID: st.Uid, GID: st.Gid}, &at)
+}
+
+// entries opens a directory once more, so that reading it moves nobody's place in it, and returns its names.
+func entries(d *os.File) (dir *os.File, names []string, err error) {
+	if dir, err = openAt(d, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+		return nil, nil, err
+	}
+	if names, err = dir.Readdirnames(-1); err != nil {
+		return nil, nil, errors.Join(err, dir.Close())
+	}
+	return dir, names, nil
 }

@@ -35,15 +35,11 @@ func alone(full string) bool {
 }
 
 func (p *placer) directory(into, from *os.File, at string) error {
-	dir, err := openAt(from, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	dir, names, err := entries(from)
 	if err != nil {
 		return err
 	}
 	defer dir.Close() // only read from
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
 	link := p.link && !alone(at)
 	for _, name := range names {
 		if link {

@@ -28,7 +28,7 @@ func TestServeAgent(t *testing.T) {
 				return
 			}
 			text, _ := io.ReadAll(c)
-			_, _ = c.Write([]byte(strings.ToUpper(string(text))))
+			_, _ = c.Write([]byte(strings.ToUpper(string(text)))) // one that is lost fails the test
 			_ = c.Close()
 		}
 	}()

@@ -4,6 +4,7 @@ package netswitch
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"testing"
@@ -108,4 +109,94 @@ func visit(protocol, from string, to netip.AddrPort) (string, error) {
 	}
 	seen, err := netip.ParseAddrPort(string(b[:n]))
 	return seen.Addr().Unmap().String(), err
+}
+
+// The ports of connections that have ended do not run out: clients of the host's loopback share the gateway's address.
+func TestPublishedPortsDoNotRunOut(t *testing.T) {
+	w := begin(t, "relay")
+	if err := w.hub.space.do(func() error { return sysctl("ipv4/ip_local_port_range", "40000 40049") }); err != nil {
+		t.Fatal(err)
+	}
+	var server net.Listener
+	w.inside.do(t, func() (err error) { server, err = net.Listen("tcp", ":80"); return err })
+	defer server.Close() //nolint:errcheck // a socket
+	go func() {
+		for {
+			c, err := server.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(c, c) // the client ends it
+				_ = c.Close()        // likewise
+			}()
+		}
+	}()
+	p := w.publish(t, plug.Port{Container: 80, Protocol: "tcp"})
+	for i := range 200 {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.port.Host))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Write([]byte("x"))
+		if err == nil {
+			_, err = io.ReadFull(c, make([]byte, 1))
+		}
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		_ = c.Close() // the client first
+	}
+}
+
+// The clients of a port are so many and no more, whoever they say they are: the descriptors are everybody's.
+func TestPublishedPortsHaveALimit(t *testing.T) {
+	w := begin(t, "relay")
+	p := w.publish(t, plug.Port{Container: 80, Protocol: "udp"})
+	p.mu.Lock()
+	p.most = 3
+	p.mu.Unlock()
+	before := descriptors(t)
+	for range 10 {
+		c, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", p.port.Host))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close() //nolint:errcheck // a socket
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(100 * time.Millisecond)
+	if n := descriptors(t) - before - 10; n > 3 {
+		t.Errorf("ten clients have %d sockets of the switch's, want 3", n)
+	}
+}
+
+// Whoever comes to a published port of an internal network is answered, as is its gateway: it is all that a container there can answer.
+func TestPublishedOnAnInternalNetwork(t *testing.T) {
+	w := begin(t, "relay")
+	w.guest.cables[0].bridge.network.Internal = true
+	w.inside.do(t, func() error {
+		route := &netlink.Route{Dst: everything(w.four)}
+		return netlink.RouteDel(route)
+	})
+	var server net.Listener
+	w.inside.do(t, func() (err error) { server, err = net.Listen("tcp", ":80"); return err })
+	defer server.Close() //nolint:errcheck // a socket
+	go func() {
+		for {
+			c, err := server.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = fmt.Fprint(c, c.RemoteAddr()) // read by the test
+			_ = c.Close()                        // likewise
+		}
+	}()
+	up(t, netlinkHere(t), "10.99.0.7/32")
+	p := w.publish(t, plug.Port{Container: 80, Protocol: "tcp"})
+	if seen, err := visit("tcp", "10.99.0.7", netip.AddrPortFrom(netip.MustParseAddr("10.99.0.7"), p.port.Host)); err != nil || seen != "10.77.0.1" {
+		t.Errorf("the container sees %s, %v", seen, err)
+	}
 }
