@@ -409,53 +409,18 @@ func (s *Store) Update(n *Network, container string, change func(*Endpoint)) err
 	return disk.WriteFile(file, data, 0o600, disk.Volatile)
 }
 
-// NetworksOf are the networks that a container has a place on. It takes no lock.
-func (s *Store) NetworksOf(container string) ([]Network, error) {
-	all, err := s.List()
-	if err != nil {
-		return nil, err
-	}
-	var on []Network
-	for _, n := range all {
-		// On the bridge network, too, that the container is on by way of another one: it has its names and addresses there.
-		if _, err := os.Stat(s.endpointFile(n.ID, container)); err == nil {
-			on = append(on, *n)
-		}
-	}
-	return on, nil
-}
-
 // Endpoints are the containers on a network that are alive, by name; those on networks over it are among them. It takes no lock.
 func (s *Store) Endpoints(n *Network) ([]*Endpoint, error) { return s.endpoints(n) }
 
 func (s *Store) endpoints(n *Network) ([]*Endpoint, error) {
-	entries, err := os.ReadDir(s.addressDir(bookID(n)))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
+	all, err := s.written(n)
 	if err != nil {
-		return nil, fmt.Errorf("cannot list the containers of network %s: %w", n.Name, err)
+		return nil, err
 	}
-	var all []*Endpoint
-	for _, f := range entries {
-		if !strings.HasSuffix(f.Name(), suffix) || strings.HasPrefix(f.Name(), ".") {
-			continue
-		}
-		e, err := s.load1(filepath.Join(s.addressDir(bookID(n)), f.Name()))
-		if errors.Is(err, os.ErrNotExist) {
-			continue // detached meanwhile
-		}
-		if err != nil {
-			return nil, err
-		}
-		if n.OverBridge() && e.Via != n.ID {
-			continue
-		}
-		if alive, err := disk.Lives(e.Alive); err == nil && !alive {
-			continue
-		}
-		all = append(all, e)
+	if n.OverBridge() {
+		all = slices.DeleteFunc(all, func(e *Endpoint) bool { return e.Via != n.ID })
 	}
+	all = living(all)
 	slices.SortFunc(all, func(a, b *Endpoint) int { return strings.Compare(a.Name+a.Container, b.Name+b.Container) })
 	return all, nil
 }

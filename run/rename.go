@@ -8,7 +8,7 @@ import (
 	"github.com/skiff-containers/skiff/storage/record"
 )
 
-// Rename gives a container another name. Neighbours on its networks find a running one by the new name from then on: the name server reads the book of addresses at each question.
+// Rename gives a container another name. Neighbours on its networks find a running one by the new name from then on: the name servers see that the book of addresses has changed.
 func (h *Host) Rename(c *record.Container, name string) error {
 	if err := h.Records.Rename(c.ID, name); err != nil {
 		return err

@@ -102,7 +102,7 @@ func (s *names) resolvers(client netip.Addr) (all []resolver, err error) {
 		}
 		return all, nil
 	}
-	networks, err := s.store.NetworksOf(own.id)
+	networks, err := s.view.NetworksOf(own.id)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func (s *names) resolvers(client netip.Addr) (all []resolver, err error) {
 		switch {
 		case a.IsLoopback():
 			r.inside = own.container
-		case slices.ContainsFunc(networks, func(n netns.Network) bool { _, ok := n.SubnetOf(a); return ok }):
+		case slices.ContainsFunc(networks, func(n *netns.Network) bool { _, ok := n.SubnetOf(a); return ok }):
 			r.inside = s.space // a container on one of its networks
 		}
 		all = append(all, r)

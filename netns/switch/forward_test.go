@@ -76,7 +76,7 @@ func newWorld(t *testing.T, internal bool) *world {
 		_, err = store.Attach(n, netns.Endpoint{Container: strings.Repeat(c.id, 64), Name: c.name, IPv4: netip.MustParseAddr(c.at), Alive: filepath.Join(dir, c.name)})
 		check(t, err)
 	}
-	s, err := (&hub{space: sp, store: store}).serveNames(*n)
+	s, err := (&hub{space: sp, store: store, view: netns.NewView(store)}).serveNames(*n)
 	check(t, err)
 	t.Cleanup(s.close)
 	w := &world{t, s, sp, filepath.Join(dir, "resolv.conf")}
@@ -366,7 +366,7 @@ func FuzzServeDNS(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	s := newNames(store, *n)
+	s := newNames(netns.NewView(store), *n)
 	s.file = filepath.Join(dir, "none")
 	f.Fuzz(func(t *testing.T, data []byte, tcp bool) {
 		q := new(dns.Msg)

@@ -15,46 +15,36 @@ import (
 
 // local answers questions about the containers of the networks that the client is on: of this one, then of its others. Nil when the question is about something else.
 func (s *names) local(q *dns.Msg, client netip.Addr) *dns.Msg {
-	all, err := s.store.Endpoints(&s.network)
+	failed := new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
+	book, err := s.view.Book(&s.network)
 	if err != nil {
-		return new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
+		return failed
 	}
-	if r := lookup(q, s.network, all, client); r != nil {
+	asking := book.At(client)
+	if r := lookup(q, s.network, book, asking); r != nil || asking == nil {
 		return r
 	}
-	i := slices.IndexFunc(all, func(e *netns.Endpoint) bool { return e.IPv4 == client || e.IPv6 == client })
-	if i < 0 {
-		return nil
-	}
-	others, err := s.store.NetworksOf(all[i].Container)
+	others, err := s.view.NetworksOf(asking.Container)
 	if err != nil {
-		return new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
+		return failed
 	}
 	for _, n := range others {
 		if n.ID == s.network.ID {
 			continue
 		}
-		there, err := s.store.Endpoints(&n)
+		there, err := s.view.Book(n)
 		if err != nil {
-			return new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
+			return failed
 		}
-		at := client
-		for _, e := range there {
-			if e.Container == all[i].Container { // links are noted with the place that they were asked for
-				if at = e.IPv4; !at.IsValid() {
-					at = e.IPv6
-				}
-			}
-		}
-		if r := lookup(q, n, there, at); r != nil {
+		if r := lookup(q, *n, there, there.Of(asking.Container)); r != nil { // links are noted with the place that they were asked for
 			return r
 		}
 	}
 	return nil
 }
 
-// lookup answers a question about the containers of one network, all of which are given; client is the asking one's address there.
-func lookup(q *dns.Msg, network netns.Network, all []*netns.Endpoint, client netip.Addr) *dns.Msg {
+// lookup answers a question about the containers of one network; client is the place there of the one that asks, nil when it has none.
+func lookup(q *dns.Msg, network netns.Network, book *netns.Book, client *netns.Endpoint) *dns.Msg {
 	ask := q.Question[0]
 	if !network.User() || ask.Qclass != dns.ClassINET {
 		return nil // the default network has no names, as Docker's
@@ -65,24 +55,18 @@ func lookup(q *dns.Msg, network netns.Network, all []*netns.Endpoint, client net
 		return dns.RR_Header{Name: ask.Name, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
 	}
 	if ask.Qtype == dns.TypePTR {
-		for _, e := range all {
-			if reverse(e.IPv4) == strings.ToLower(ask.Name) || reverse(e.IPv6) == strings.ToLower(ask.Name) {
-				r.Answer = append(r.Answer, &dns.PTR{Hdr: header(dns.TypePTR), Ptr: pointer(e, network)})
-			}
-		}
-		if len(r.Answer) == 0 {
+		e := book.At(reversed(ask.Name))
+		if e == nil {
 			return nil
 		}
+		r.Answer = append(r.Answer, &dns.PTR{Hdr: header(dns.TypePTR), Ptr: pointer(e, network)})
 		return r
 	}
-	name := strings.ToLower(strings.TrimSuffix(ask.Name, "."))
-	name = strings.TrimSuffix(name, "."+strings.ToLower(network.Name))
-	known := false
+	all := called(book, network, strings.ToLower(strings.TrimSuffix(ask.Name, ".")), client)
+	if len(all) == 0 {
+		return nil
+	}
 	for _, e := range all {
-		if !slices.ContainsFunc(e.Names(), func(n string) bool { return strings.EqualFold(n, name) }) && !linked(all, client, name, e) {
-			continue
-		}
-		known = true
 		if ask.Qtype == dns.TypeA && e.IPv4.IsValid() {
 			r.Answer = append(r.Answer, &dns.A{Hdr: header(dns.TypeA), A: e.IPv4.AsSlice()})
 		}
@@ -90,12 +74,36 @@ func lookup(q *dns.Msg, network netns.Network, all []*netns.Endpoint, client net
 			r.Answer = append(r.Answer, &dns.AAAA{Hdr: header(dns.TypeAAAA), AAAA: e.IPv6.AsSlice()})
 		}
 	}
-	if !known {
-		return nil
-	}
 	// Round robin over a service: the order changes with each answer.
 	rand.Shuffle(len(r.Answer), func(i, j int) { r.Answer[i], r.Answer[j] = r.Answer[j], r.Answer[i] })
 	return r
+}
+
+// called are the containers that the client means by a name, with or without the network's behind it: theirs, and those that it alone calls so (--link).
+func called(book *netns.Book, network netns.Network, name string, client *netns.Endpoint) (all []*netns.Endpoint) {
+	add := func(e *netns.Endpoint) {
+		if e != nil && !slices.Contains(all, e) {
+			all = append(all, e)
+		}
+	}
+	words := []string{name}
+	if short, ok := strings.CutSuffix(name, "."+strings.ToLower(network.Name)); ok {
+		words = append(words, short)
+	}
+	for _, word := range words {
+		for _, e := range book.Named(word) {
+			add(e)
+		}
+		if client == nil {
+			continue
+		}
+		for alias, id := range client.Links {
+			if strings.EqualFold(alias, word) {
+				add(book.Of(id))
+			}
+		}
+	}
+	return all
 }
 
 // pointer is the name behind an endpoint's addresses. A container's name may be longer than a part of a name of DNS; its id is not.
@@ -109,27 +117,33 @@ func pointer(e *netns.Endpoint, network netns.Network) string {
 	return name
 }
 
-// linked says whether the client calls e by name (--link).
-func linked(all []*netns.Endpoint, client netip.Addr, name string, e *netns.Endpoint) bool {
-	for _, c := range all {
-		if c.IPv4 == client || c.IPv6 == client {
-			for alias, id := range c.Links {
-				if strings.EqualFold(alias, name) && id == e.Container {
-					return true
-				}
-			}
+// reversed is the address that a question about the name behind an address is about (in-addr.arpa, ip6.arpa); the invalid one when it is about none.
+func reversed(name string) netip.Addr {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	text, four := strings.CutSuffix(name, ".in-addr.arpa")
+	separator, want := ".", 4
+	if !four {
+		var six bool
+		if text, six = strings.CutSuffix(name, ".ip6.arpa"); !six {
+			return netip.Addr{}
 		}
+		want = 32
 	}
-	return false
-}
-
-func reverse(a netip.Addr) string {
-	if !a.IsValid() {
-		return "?"
+	parts := strings.Split(text, ".")
+	if len(parts) != want {
+		return netip.Addr{}
 	}
-	name, err := dns.ReverseAddr(a.String())
-	if err != nil {
-		return "?"
+	slices.Reverse(parts)
+	if !four {
+		groups := make([]string, 0, 8)
+		for ; len(parts) > 0; parts = parts[4:] {
+			groups = append(groups, strings.Join(parts[:4], ""))
+		}
+		parts, separator = groups, ":"
 	}
-	return name
+	a, err := netip.ParseAddr(strings.Join(parts, separator))
+	if err != nil || a.Is4() != four {
+		return netip.Addr{}
+	}
+	return a
 }

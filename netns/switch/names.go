@@ -15,7 +15,7 @@ import (
 
 // names is one network's name server.
 type names struct {
-	store   *netns.Store
+	view    *netns.View
 	network netns.Network
 	servers []*dns.Server
 	space   *os.File      // the switch's network namespace
@@ -30,13 +30,13 @@ const (
 	maxUDPResponse = 4096
 )
 
-func newNames(store *netns.Store, n netns.Network) *names {
-	return &names{store: store, network: n, file: "/etc/resolv.conf", busy: make(chan struct{}, maxForwarded), asked: map[netip.Addr]ownResolvers{}}
+func newNames(view *netns.View, n netns.Network) *names {
+	return &names{view: view, network: n, file: "/etc/resolv.conf", busy: make(chan struct{}, maxForwarded), asked: map[netip.Addr]ownResolvers{}}
 }
 
 // serveNames starts the name servers of a network, on all of its gateways.
 func (h *hub) serveNames(n netns.Network) (*names, error) {
-	s := newNames(h.store, n)
+	s := newNames(h.view, n)
 	s.space = h.space.file
 	for _, sub := range n.Subnets {
 		at := netip.AddrPortFrom(sub.Gateway, 53).String()

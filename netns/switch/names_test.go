@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"testing"
 
 	"github.com/miekg/dns"
 
 	"github.com/skiff-containers/skiff/netns"
+	"github.com/skiff-containers/skiff/storage/disk"
 )
 
 // client is whoever asks, as the server sees him.
@@ -63,10 +65,15 @@ func TestReplyFits(t *testing.T) {
 func TestLookup(t *testing.T) {
 	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}) }
 	user := netns.Network{ID: "1", Name: "backend", Driver: netns.DriverBridge}
-	all := []*netns.Endpoint{
-		{Container: "aaaaaaaaaaaa1", Name: "web1", Aliases: []string{"web"}, IPv4: at(2)},
-		{Container: "bbbbbbbbbbbb2", Name: "web2", Aliases: []string{"web"}, IPv4: at(3), IPv6: netip.MustParseAddr("fd00::3"), Links: map[string]string{"first": "aaaaaaaaaaaa1"}},
-	}
+	file := filepath.Join(t.TempDir(), "alive")
+	alive, err := disk.TryLock(file, disk.Exclusive)
+	check(t, err)
+	defer alive.Unlock()
+	book := netns.NewBook([]*netns.Endpoint{
+		{Alive: file, Container: "aaaaaaaaaaaa1", Name: "web1", Aliases: []string{"web", "db.backend"}, IPv4: at(2)},
+		{Alive: file, Container: "bbbbbbbbbbbb2", Name: "web2", Aliases: []string{"Web"}, IPv4: at(3), IPv6: netip.MustParseAddr("fd00::3"), Links: map[string]string{"first": "aaaaaaaaaaaa1"}},
+		{Alive: file + ".none", Container: "cccccccccccc3", Name: "dead", Aliases: []string{"web"}, IPv4: at(4)},
+	})
 	for _, c := range []struct {
 		name    string
 		kind    uint16
@@ -80,6 +87,14 @@ func TestLookup(t *testing.T) {
 		{"web1.backend.", dns.TypeA, 3, 1, false},
 		{"web1.", dns.TypeAAAA, 3, 0, false},
 		{"web2.", dns.TypeAAAA, 2, 1, false},
+		{"db.backend.", dns.TypeA, 3, 1, false},
+		{"db.backend.backend.", dns.TypeA, 3, 1, false},
+		{"db.", dns.TypeA, 3, 0, true},
+		{"dead.", dns.TypeA, 3, 0, true},
+		{"4.0.0.10.in-addr.arpa.", dns.TypePTR, 3, 0, true},
+		{"3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.D.f.IP6.arpa.", dns.TypePTR, 2, 1, false},
+		{"0.10.in-addr.arpa.", dns.TypePTR, 3, 0, true},
+		{"a.0.0.10.in-addr.arpa.", dns.TypePTR, 3, 0, true},
 		{"bbbbbbbbbbbb.", dns.TypeA, 2, 1, false},
 		{"first.", dns.TypeA, 3, 1, false},
 		{"first.", dns.TypeA, 2, 0, true},
@@ -87,12 +102,12 @@ func TestLookup(t *testing.T) {
 		{"2.0.0.10.in-addr.arpa.", dns.TypePTR, 3, 1, false},
 		{"9.0.0.10.in-addr.arpa.", dns.TypePTR, 3, 0, true},
 	} {
-		r := lookup(new(dns.Msg).SetQuestion(c.name, c.kind), user, all, at(c.from))
+		r := lookup(new(dns.Msg).SetQuestion(c.name, c.kind), user, book, book.At(at(c.from)))
 		if (r == nil) != c.foreign || r != nil && len(r.Answer) != c.want {
 			t.Errorf("%s: %v", c.name, fmt.Sprint(r))
 		}
 	}
-	if r := lookup(new(dns.Msg).SetQuestion("web1.", dns.TypeA), netns.Network{ID: "0", Name: netns.Bridge}, all, at(3)); r != nil {
+	if r := lookup(new(dns.Msg).SetQuestion("web1.", dns.TypeA), netns.Network{ID: "0", Name: netns.Bridge}, book, book.At(at(3))); r != nil {
 		t.Error("the default network has names")
 	}
 }

@@ -98,7 +98,8 @@ func beginWith(t *testing.T, name string, first func(*space) error) *site {
 			t.Fatal(err)
 		}
 	}
-	h := &hub{store: netns.Open(t.TempDir(), t.TempDir()), space: space, bridges: map[string]*bridge{}, gone: make(chan struct{})}
+	store := netns.Open(t.TempDir(), t.TempDir())
+	h := &hub{store: store, view: netns.NewView(store), space: space, bridges: map[string]*bridge{}, gone: make(chan struct{})}
 	if err := h.setUp(); err != nil {
 		t.Fatal(err)
 	}

@@ -46,6 +46,7 @@ type hub struct {
 	dir   string
 	alive *disk.Lock // says that there is a switch, and that it is a member of the user namespace
 	store *netns.Store
+	view  *netns.View // the name servers' of it
 	space *space
 	way   way
 	relay *relay.Relay // the way, where it is that
@@ -162,7 +163,8 @@ func open(args []string) (*hub, *stage.Listener, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h := &hub{dir: dir, alive: alive, store: netns.Open(data, run), space: sp, bridges: map[string]*bridge{}, gone: make(chan struct{})}
+	store := netns.Open(data, run)
+	h := &hub{dir: dir, alive: alive, store: store, view: netns.NewView(store), space: sp, bridges: map[string]*bridge{}, gone: make(chan struct{})}
 	if err := h.setUp(); err != nil {
 		return nil, nil, err
 	}
