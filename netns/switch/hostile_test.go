@@ -374,27 +374,28 @@ func TestDatagramsInFragments(t *testing.T) {
 
 // A container that leaves a network has nothing there any more: no connections, no flows, no leave to reach the host's loopback.
 func TestLeavingANetworkEndsAll(t *testing.T) {
-	w := begin(t, "relay")
-	port, taken := serve(t, "127.0.0.1:0")
-	w.dial(t, port)
-	far := <-taken
-	network := w.guest.cables[0].place.Network.ID
-	if reply, _ := w.guest.answer(plug.Request{Op: plug.OpDetach, Network: network}, nil); reply.Error != "" {
-		t.Fatal(reply.Error)
-	}
-	if err := far.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := far.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the host reads %v of a container that has gone, want an end", err)
-	}
-	next := attach(t, w.hub, 2, false)
-	next.inside.do(t, func() error {
-		if c, err := net.DialTimeout("tcp", netip.AddrPortFrom(relay.Gateway4, uint16(port)).String(), time.Second); err == nil {
-			t.Error("the next one with its address reaches the host's loopback")
-			return c.Close()
+	eachWay(t, func(t *testing.T, w *site) {
+		port, taken := serve(t, "127.0.0.1:0")
+		w.dial(t, port)
+		far := <-taken
+		network := w.guest.cables[0].place.Network.ID
+		if reply, _ := w.guest.answer(plug.Request{Op: plug.OpDetach, Network: network}, nil); reply.Error != "" {
+			t.Fatal(reply.Error)
 		}
-		return nil
+		if err := far.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := far.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the host reads %v of a container that has gone, want an end", err)
+		}
+		next := attach(t, w.hub, 2, false)
+		next.inside.do(t, func() error {
+			if c, err := net.DialTimeout("tcp", netip.AddrPortFrom(relay.Gateway4, uint16(port)).String(), time.Second); err == nil {
+				t.Error("the next one with its address reaches the host's loopback")
+				return c.Close()
+			}
+			return nil
+		})
 	})
 }
 

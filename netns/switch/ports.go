@@ -224,12 +224,9 @@ func connected(fd int) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), nil
 }
 
-// idleClient is how long a UDP client without datagrams is remembered.
-const idleClient = 180 * time.Second
-
 // relayUDP passes datagrams between clients and the container.
 func (p *publication) relayUDP(g *guest, l *net.UDPConn) {
-	relay.Clients(l, idleClient, func(client netip.AddrPort) (net.Conn, error) {
+	relay.Clients(l, relay.IdleOf(p.port.Container), func(client netip.AddrPort) (net.Conn, error) {
 		own, container, shared := g.client(client)
 		to := netip.AddrPortFrom(container, p.port.Container)
 		if shared && g.hub.relay == nil {

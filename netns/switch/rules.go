@@ -157,9 +157,8 @@ func (t *table) relayed(port4, port6 uint16) {
 	}
 }
 
-// stacked adds what the stack needs (package uplink): addresses are translated on the way to it, and answers to connections that the switch makes with a client's address are for us.
+// stacked adds what the stack needs (package uplink): answers to connections that the switch makes with a client's address are for us. The stack sees containers by their own addresses.
 func (t *table) stacked() {
-	leaving := t.chain("leaving", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 	ours := t.chain("ours", nftables.ChainTypeRoute, nftables.ChainHookOutput, nftables.ChainPriorityMangle)
 	// Answers pass: what may not begin is what the rules are about.
 	t.add(t.forward, []expr.Any{
@@ -168,7 +167,6 @@ func (t *table) stacked() {
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
 		&expr.Verdict{Kind: expr.VerdictAccept},
 	})
-	t.add(leaving, ifName(expr.MetaKeyOIFNAME, uplinkName), []expr.Any{&expr.Masq{}})
 	t.add(ours, []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(ownMark)},
 		&expr.Immediate{Register: 1, Data: mark()}, &expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true},

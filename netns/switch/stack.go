@@ -7,8 +7,12 @@ package netswitch
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 
+	"github.com/vishvananda/netlink"
+
+	"github.com/skiff-containers/skiff/netns/switch/relay"
 	"github.com/skiff-containers/skiff/netns/switch/uplink"
 )
 
@@ -40,9 +44,16 @@ func (s *space) makeStack() (begin func() (way, error), err error) {
 	if err == nil {
 		return func() (way, error) { return uplink.Start(device) }, nil
 	}
-	_, far, err := s.pair(err)
+	near, far, err := s.pair(err)
 	if err != nil {
 		return nil, err
+	}
+	// Neither end asks for the other's address: the kernel's questions of IPv6 go unheard for the first seconds of an interface, and what waits for them is lost.
+	for _, gateway := range []netip.Addr{relay.Gateway4, relay.Gateway6} {
+		n := &netlink.Neigh{LinkIndex: near.Attrs().Index, State: netlink.NUD_PERMANENT, IP: gateway.AsSlice(), HardwareAddr: stackAddress}
+		if err := s.link.NeighSet(n); err != nil && gateway.Is4() {
+			return nil, fmt.Errorf("cannot set up the uplink: %w", err)
+		}
 	}
 	fd := -1
 	err = s.do(func() (err error) {
@@ -52,5 +63,5 @@ func (s *space) makeStack() (begin func() (way, error), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot set up the uplink: %w", err)
 	}
-	return func() (way, error) { return uplink.StartPacket(fd, stackAddress) }, nil
+	return func() (way, error) { return uplink.StartPacket(fd, stackAddress, near.Attrs().HardwareAddr) }, nil
 }

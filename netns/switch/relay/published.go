@@ -4,15 +4,13 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/net/ipv4"
 )
 
 // Clients passes datagrams between the clients of a listener and whatever begin connects each of them with, until the listener is closed. ended is called for each connection that was
 // begun, before it is closed: after it was idle for long, or because somebody closed it.
-func Clients(listener *net.UDPConn, idle time.Duration, begin func(client netip.AddrPort) (net.Conn, error), ended func(net.Conn)) {
+func Clients(listener *net.UDPConn, idle Idle, begin func(client netip.AddrPort) (net.Conn, error), ended func(net.Conn)) {
 	l := newBatch(listener, nil)
 	var mu sync.Mutex
 	flows := map[netip.AddrPort]*visit{}
@@ -33,12 +31,12 @@ func Clients(listener *net.UDPConn, idle time.Duration, begin func(client netip.
 			mu.Unlock()
 			if f == nil {
 				if c, err := begin(client); err == nil {
-					f = &visit{batch: newBatch(c, nil)}
+					f = &visit{newBatch(c, nil), newTraffic(idle)}
 					mu.Lock()
 					flows[client] = f
 					mu.Unlock()
 					go func() {
-						answers(l, address, f, idle)
+						carry(&addressed{l, address}, f.batch, f.traffic, true)
 						mu.Lock()
 						delete(flows, client)
 						mu.Unlock()
@@ -48,7 +46,7 @@ func Clients(listener *net.UDPConn, idle time.Duration, begin func(client netip.
 				}
 			}
 			if f != nil {
-				f.last.Store(time.Now().UnixNano())
+				f.note(false)
 				_ = f.send(list[:n]) // like any datagrams that are lost
 			}
 			list = list[n:]
@@ -65,13 +63,7 @@ func Clients(listener *net.UDPConn, idle time.Duration, begin func(client netip.
 // visit is what a client has to do with us.
 type visit struct {
 	*batch
-	last atomic.Int64 // as carry has it
-}
-
-// answers sends what comes back on a connection to its client.
-func answers(l *batch, client *net.UDPAddr, f *visit, idle time.Duration) {
-	f.last.Store(time.Now().UnixNano())
-	carry(&addressed{l, client}, f.batch, idle, &f.last)
+	*traffic
 }
 
 // addressed is a listener's socket as the way to one client.

@@ -16,11 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A flow without packets is forgotten: name look-ups soon, others as conntrack does.
-const (
-	idleFlow = 180 * time.Second
-	idleName = 10 * time.Second
-)
+// Idle is how long a flow without packets is remembered: one that nobody has answered yet, and another one. The zero one ends at once.
+type Idle struct{ Unanswered, Answered time.Duration }
+
+// IdleOf is that of flows to a port: name look-ups are forgotten soon, others as conntrack does. Who sends to many that are silent, or says that he is many, does not hold what others need for long.
+func IdleOf(port uint16) Idle {
+	if port == 53 {
+		return Idle{10 * time.Second, 10 * time.Second}
+	}
+	return Idle{30 * time.Second, 180 * time.Second}
+}
 
 // flow is one that is carried.
 type flow struct {
@@ -63,16 +68,12 @@ func (r *Relay) datagram(p packet) {
 	r.flows[key] = f
 	r.mu.Unlock()
 	offer(out, payload)
-	idle := idleFlow
-	if key.to.Port() == 53 {
-		idle = idleName
-	}
 	go func() {
 		refused := func() {
 			quoted := packet{all: f.first, from: p.from, to: p.to}
 			r.put(quoted.unreachable(noPort))
 		}
-		Carry(in, out, idle, refused)
+		Carry(in, out, IdleOf(key.to.Port()), refused)
 		r.endFlow(key, u)
 	}()
 }
@@ -148,40 +149,70 @@ func Sockaddr(a netip.AddrPort) unix.Sockaddr {
 	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
-// Carry passes datagrams both ways between two connected sockets until none came either way for as long as idle, or one was closed, and closes both. refused is called when b says that
-// nobody listens where it sends to.
-func Carry(a, b net.Conn, idle time.Duration, refused func()) {
-	var last atomic.Int64
-	last.Store(time.Now().UnixNano())
+// Carry passes datagrams both ways between two connected sockets, of which a began, until none came either way for as long as idle says, or one was closed, and closes both. refused is called when
+// b says that nobody listens where it sends to.
+func Carry(a, b net.Conn, idle Idle, refused func()) {
+	traffic := newTraffic(idle)
 	var both sync.WaitGroup
 	inner, outer := newBatch(a, nil), newBatch(b, refused)
-	way := func(to, from *batch) {
-		carry(to, from, idle, &last)
+	way := func(to, from *batch, answer bool) {
+		carry(to, from, traffic, answer)
 		_ = a.Close() // the other way hears of it
 		_ = b.Close() // likewise
 	}
-	both.Go(func() { way(outer, inner) })
-	way(inner, outer)
+	both.Go(func() { way(outer, inner, false) })
+	way(inner, outer, true)
 	both.Wait()
 }
+
+// traffic is when something came last on a flow, either way.
+type traffic struct {
+	idle     Idle
+	last     atomic.Int64 // in nanoseconds
+	answered atomic.Bool
+}
+
+func newTraffic(idle Idle) *traffic {
+	t := &traffic{idle: idle}
+	t.note(false)
+	return t
+}
+
+// note says that something comes now.
+func (t *traffic) note(answer bool) {
+	t.last.Store(time.Now().UnixNano())
+	if answer && !t.answered.Load() {
+		t.answered.Store(true)
+	}
+}
+
+// patience is how long a flow may be silent, and end when it is over if nothing comes.
+func (t *traffic) patience() time.Duration {
+	if t.answered.Load() {
+		return t.idle.Answered
+	}
+	return t.idle.Unanswered
+}
+
+func (t *traffic) end() time.Time { return time.Unix(0, t.last.Load()).Add(t.patience()) }
 
 // sender is where datagrams go.
 type sender interface {
 	send(list []ipv4.Message) error
 }
 
-// carry passes datagrams on one way; last is when the last one was, either way, in nanoseconds.
-func carry(to sender, from *batch, idle time.Duration, last *atomic.Int64) {
+// carry passes datagrams on one way; answer says that it is the way back.
+func carry(to sender, from *batch, t *traffic, answer bool) {
 	for {
-		if err := from.conn.SetReadDeadline(time.Now().Add(idle)); err != nil {
+		if err := from.conn.SetReadDeadline(t.end()); err != nil {
 			return
 		}
 		// The deadline is moved now and then, not with each datagram.
-		for until := time.Now().Add(idle / 2); time.Now().Before(until); {
+		for until := time.Now().Add(t.patience()/2 + time.Millisecond); time.Now().Before(until); {
 			m, err := from.receive()
 			switch {
 			case isTimeout(err):
-				if time.Since(time.Unix(0, last.Load())) >= idle {
+				if !time.Now().Before(t.end()) {
 					return
 				}
 				until = time.Time{} // the other way is in use
@@ -189,7 +220,7 @@ func carry(to sender, from *batch, idle time.Duration, last *atomic.Int64) {
 			case err != nil:
 				return
 			}
-			last.Store(time.Now().UnixNano())
+			t.note(answer)
 			err = to.send(m.list())
 			m.lend()
 			if err != nil {

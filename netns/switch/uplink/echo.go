@@ -27,11 +27,12 @@ func (u *Uplink) acceptEcho(id stack.TransportEndpointID, pkt *stack.PacketBuffe
 		return false
 	}
 	to, ok := target(id.LocalAddress, 0)
-	if !ok || u.flows.Add(1) > maxFlows {
-		if ok {
-			u.flows.Add(-1)
-		}
+	if !ok {
 		return true // dropped: an answer would say that there is something
+	}
+	t := u.enter(id.RemoteAddress, flows)
+	if t == nil {
+		return true
 	}
 	view := stack.PayloadSince(pkt.TransportHeader())
 	request := append([]byte(nil), view.AsSlice()...)
@@ -40,7 +41,7 @@ func (u *Uplink) acceptEcho(id stack.TransportEndpointID, pkt *stack.PacketBuffe
 	quoted = append(quoted, request[:min(8, len(request))]...)
 	from, asked := id.RemoteAddress, id.LocalAddress
 	go func() {
-		defer u.flows.Add(-1)
+		defer t.leave()
 		answer, err := echo(to.Addr(), request)
 		switch {
 		case errors.Is(err, os.ErrPermission):

@@ -41,8 +41,9 @@ func PacketSocket(index int) (fd int, err error) {
 
 func htons(n uint16) uint16 { return n<<8 | n>>8 }
 
-// StartPacket runs a stack on a packet socket (PacketSocket), which it owns from then on; hardware is the address of the socket's interface.
-func StartPacket(fd int, hardware net.HardwareAddr) (*Uplink, error) {
+// StartPacket runs a stack on a packet socket (PacketSocket), which it owns from then on; hardware is the address of the socket's interface,
+// peer that of the other end.
+func StartPacket(fd int, hardware, peer net.HardwareAddr) (*Uplink, error) {
 	end, err := fdbased.New(&fdbased.Options{
 		FDs: []int{fd}, MTU: relay.MTU, EthernetHeader: true, Address: tcpip.LinkAddress(hardware), PacketDispatchMode: fdbased.RecvMMsg,
 		GSOMaxSize: maxSegment, RXChecksumOffload: true,
@@ -51,5 +52,5 @@ func StartPacket(fd int, hardware net.HardwareAddr) (*Uplink, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("cannot set up the uplink: %w", err)
 	}
-	return start(end, true)
+	return start(end, tcpip.LinkAddress(peer))
 }

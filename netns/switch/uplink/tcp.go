@@ -28,7 +28,14 @@ func (u *Uplink) acceptTCP(r *tcp.ForwarderRequest) {
 		r.Complete(true)
 		return
 	}
+	t := u.enter(id.RemoteAddress, connections)
+	if t == nil {
+		r.Complete(false) // it tries again
+		return
+	}
+	defer t.leave()
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	t.until(cancel)
 	out, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", to.String())
 	cancel()
 	if err != nil {
@@ -46,7 +53,16 @@ func (u *Uplink) acceptTCP(r *tcp.ForwarderRequest) {
 	}
 	r.Complete(false)
 	end.SocketOptions().SetDelayOption(false)
-	relay.Join(&inner{gonet.NewTCPConn(&queue, end), end}, out.(*net.TCPConn))
+	in, host := &inner{gonet.NewTCPConn(&queue, end), end}, out.(*net.TCPConn)
+	abort := func() {
+		in.Abort()
+		_ = host.SetLinger(0) // a reset
+		_ = host.Close()      // the goroutines that carry do the rest
+	}
+	if !t.until(abort) {
+		abort()
+	}
+	relay.Join(in, host)
 }
 
 // inner is a container's connection, which can be reset: closing a gonet.TCPConn ends it in good order.

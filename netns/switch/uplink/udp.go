@@ -3,7 +3,6 @@ package uplink
 import (
 	"net"
 	"net/netip"
-	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
@@ -15,16 +14,6 @@ import (
 	"github.com/skiff-containers/skiff/netns/switch/relay"
 )
 
-// A flow without packets is forgotten: name look-ups soon, others as conntrack does.
-const (
-	idleUDP  = 180 * time.Second
-	idleName = 10 * time.Second
-)
-
-// maxFlows is how many flows there may be at once: each has a descriptor of the switch, and without a limit one container could take those that everybody's
-// connections need. Datagrams that would begin a further one are dropped.
-const maxFlows = 4096
-
 // acceptUDP begins a flow.
 func (u *Uplink) acceptUDP(r *udp.ForwarderRequest) bool {
 	id := r.ID()
@@ -32,32 +21,30 @@ func (u *Uplink) acceptUDP(r *udp.ForwarderRequest) bool {
 	if !ok {
 		return true // dropped: an answer would say that there is something
 	}
-	if u.flows.Add(1) > maxFlows {
-		u.flows.Add(-1)
+	t := u.enter(id.RemoteAddress, flows)
+	if t == nil {
 		return true
 	}
 	out, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
-		u.flows.Add(-1)
+		t.leave()
 		return false // the stack answers that the port cannot be reached
 	}
 	var queue waiter.Queue
 	end, terr := r.CreateEndpoint(&queue)
 	if terr != nil {
 		_ = out.Close() // nothing was sent
-		u.flows.Add(-1)
+		t.leave()
 		return true
 	}
-	idle := idleUDP
-	if id.LocalPort == 53 {
-		idle = idleName
-	}
 	in := gonet.NewUDPConn(&queue, end)
-	u.remember(id.RemoteAddress, out, true)
+	idle := relay.IdleOf(id.LocalPort)
 	go func() {
+		defer t.leave()
+		if !t.until(func() { _ = out.Close() }) { // the goroutines that carry do the rest
+			idle = relay.Idle{} // at once
+		}
 		relay.Carry(in, out, idle, nil)
-		u.remember(id.RemoteAddress, out, false)
-		u.flows.Add(-1)
 	}()
 	return true
 }

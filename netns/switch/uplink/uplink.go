@@ -6,11 +6,9 @@ package uplink
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -29,25 +27,26 @@ const nic = 1
 
 // Uplink is a running stack.
 type Uplink struct {
-	stack *stack.Stack
-	link  stack.LinkEndpoint
-	flows atomic.Int64 // of UDP, open ones
+	stack  *stack.Stack
+	link   stack.LinkEndpoint
+	limits usage
 
-	mu    sync.Mutex
-	whose map[netip.Addr]map[net.Conn]struct{} // the host's sockets of flows, by container
+	mu     sync.Mutex
+	open   usage
+	guests map[netip.Addr]*guest
 }
 
 // Start runs a stack on a TUN device (Device), which it owns from then on.
-func Start(device *os.File) (*Uplink, error) { return start(newLink(device, relay.MTU), false) }
+func Start(device *os.File) (*Uplink, error) { return start(newLink(device, relay.MTU), "") }
 
-// start runs a stack on a link; ethernet says that it has neighbours to be asked for, of whom all but the switch's interface are behind that.
-func start(end stack.LinkEndpoint, ethernet bool) (*Uplink, error) {
+// start runs a stack on a link; peer is the address of the switch's interface, behind which everybody is, where the link has such addresses. It is not asked for: see makeStack in netswitch.
+func start(end stack.LinkEndpoint, peer tcpip.LinkAddress) (*Uplink, error) {
 	s := stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 		HandleLocal:        false,
 	})
-	u := &Uplink{stack: s, link: end, whose: map[netip.Addr]map[net.Conn]struct{}{}}
+	u := &Uplink{stack: s, link: end, limits: limits(), guests: map[netip.Addr]*guest{}}
 	sack := tcpip.TCPSACKEnabled(true)
 	moderate := tcpip.TCPModerateReceiveBufferOption(true)
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 8 << 20}
@@ -79,9 +78,14 @@ func start(end stack.LinkEndpoint, ethernet bool) (*Uplink, error) {
 		}
 	}
 	routes := []tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}, {Destination: header.IPv6EmptySubnet, NIC: nic}}
-	if ethernet {
+	if peer != "" {
 		routes[0].Gateway = tcpip.AddrFromSlice(relay.Local4.Addr().AsSlice())
 		routes[1].Gateway = tcpip.AddrFromSlice(relay.Local6.Addr().AsSlice())
+		for i, number := range []tcpip.NetworkProtocolNumber{ipv4.ProtocolNumber, ipv6.ProtocolNumber} {
+			if err := s.AddStaticNeighbor(nic, number, routes[i].Gateway, peer); err != nil {
+				return nil, fmt.Errorf("cannot set up the uplink: %s", err)
+			}
+		}
 	}
 	s.SetRouteTable(routes)
 	return u, nil
@@ -104,30 +108,4 @@ func target(to tcpip.Address, port uint16) (netip.AddrPort, bool) {
 		return netip.AddrPort{}, false
 	}
 	return relay.Target(netip.AddrPortFrom(a, port))
-}
-
-// Forget ends the flows of a container that has gone: whoever gets its address next is another one.
-func (u *Uplink) Forget(container netip.Addr) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for c := range u.whose[container] {
-		_ = c.Close() // its goroutines do the rest
-	}
-}
-
-// remember notes a flow, or that it is over.
-func (u *Uplink) remember(container tcpip.Address, c net.Conn, open bool) {
-	a, _ := netip.AddrFromSlice(container.AsSlice())
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if !open {
-		if delete(u.whose[a], c); len(u.whose[a]) == 0 {
-			delete(u.whose, a)
-		}
-		return
-	}
-	if u.whose[a] == nil {
-		u.whose[a] = map[net.Conn]struct{}{}
-	}
-	u.whose[a][c] = struct{}{}
 }

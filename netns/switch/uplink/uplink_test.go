@@ -142,7 +142,7 @@ func TestFlowsOfUDPAreLimited(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	if limit.Cur < 2*maxFlows {
+	if limit.Cur < 4*maxFlows {
 		t.Skipf("%d descriptors are too few to reach the limit", limit.Cur)
 	}
 	c, u := beginUplink(t)
@@ -155,20 +155,58 @@ func TestFlowsOfUDPAreLimited(t *testing.T) {
 	port, _ := host(t, func(conn *net.TCPConn) error { return conn.Close() })
 	// The device drops what comes too fast, so each port is sent to until enough have arrived, and once more.
 	for reached, round := 0, 0; reached < 2 && round < 50; round++ {
-		for i := range maxFlows + 1000 {
+		for i := range maxFlows/2 + 1000 {
 			if _, err := from.WriteTo([]byte("x"), &net.UDPAddr{IP: relay.Gateway4.AsSlice(), Port: 10000 + i}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		time.Sleep(20 * time.Millisecond)
-		if u.flows.Load() >= maxFlows {
+		if u.using().flows >= maxFlows/2 {
 			reached++
 		}
 	}
 	if _, err := io.ReadAll(c.dial(t, port)); err != nil {
 		t.Fatal(err)
 	}
-	if n := u.flows.Load(); n != maxFlows {
-		t.Errorf("%d flows are open, want %d", n, maxFlows)
+	if n := u.using().flows; n != maxFlows/2 {
+		t.Errorf("%d flows are open, want %d", n, maxFlows/2)
+	}
+}
+
+// using is what is open.
+func (u *Uplink) using() usage {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.open
+}
+
+// So are connections; one that ends makes room.
+func TestConnectionsAreLimited(t *testing.T) {
+	c, u := beginUplink(t)
+	u.mu.Lock()
+	u.limits.connections = 6
+	u.mu.Unlock()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() }) // at the end of the test
+	var all []*net.TCPConn
+	for range 3 {
+		all = append(all, c.dial(t, l.Addr().(*net.TCPAddr).Port))
+	}
+	c.do(t, func() error {
+		if conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", relay.Gateway4, l.Addr().(*net.TCPAddr).Port), time.Second/2); err == nil {
+			t.Error("there is one more than half of the limit")
+			return conn.Close()
+		}
+		return nil
+	})
+	if err := errors.Join(all[0].SetLinger(0), all[0].Close()); err != nil {
+		t.Fatal(err)
+	}
+	c.dial(t, l.Addr().(*net.TCPAddr).Port)
+	if n := u.using().connections; n > 3 {
+		t.Errorf("%d are open, want 3", n)
 	}
 }
