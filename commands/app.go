@@ -119,7 +119,7 @@ func (p *program) begin(words []string) {
 	if err != nil {
 		return
 	}
-	h, err := hostAt(records, p.life)
+	h, err := hostAt(records, p.life, p.streams.Err)
 	if err != nil {
 		return
 	}

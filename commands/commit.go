@@ -39,7 +39,7 @@ func commitCommand(cmd *cli.Command) {
 			}
 			name := c.Args().Get(1)
 			if st.State == record.Running && !c.Bool("no-pause") && c.Bool("pause") {
-				h, hostErr := hostAt(records, Inside)
+				h, hostErr := hostAt(records, Inside, c.App.ErrWriter)
 				if hostErr != nil {
 					return hostErr
 				}

@@ -3,6 +3,7 @@ package commands
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -23,11 +24,11 @@ func hostOf(c *cli.Context) (*run.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return hostAt(records, p.life)
+	return hostAt(records, p.life, p.streams.Err)
 }
 
-// hostAt is the host whose state is in records.
-func hostAt(records *record.Store, life Life) (*run.Host, error) {
+// hostAt is the host whose state is in records; warnings go to messages.
+func hostAt(records *record.Store, life Life, messages io.Writer) (*run.Host, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("cannot find skiff's own executable: %w", err)
@@ -39,8 +40,12 @@ func hostAt(records *record.Store, life Life) (*run.Host, error) {
 		Program: self,
 		Engine:  enginePath,
 		Inside:  life != Front,
+		Warn:    func(text string) { warn(messages, text) },
 	}, nil
 }
+
+// warn prints what a command went on without.
+func warn(to io.Writer, text string) { fmt.Fprintln(to, "WARNING: "+text) }
 
 // recordsOf opens the user's two state directories alone.
 func recordsOf(c *cli.Context) (*record.Store, error) {

@@ -68,6 +68,9 @@ func networkCreate(c *cli.Context) error {
 	if err := emitNetwork(records, "create", made); err != nil {
 		return err
 	}
+	if w := made.Warning(); w != "" {
+		warn(c.App.ErrWriter, w+" (without --subnet a free one is chosen)")
+	}
 	_, err = fmt.Fprintln(c.App.Writer, made.ID)
 	return err
 }

@@ -364,14 +364,16 @@ func TestEvade(t *testing.T) {
 	before := must(s.Get(Bridge))
 	a, aDies := container(t, "a")
 	must(s.Attach(before, a))
-	routes = Routes{prefix("10.144.0.0/13")}
+	routes = Routes{{prefix("10.144.0.0/13"), "tun0"}}
 	if n := must(s.Get(Bridge)); !n.Alike(before) {
 		t.Errorf("it changed under a container: %v", n.Subnets)
+	} else if w := n.Warning(); !strings.Contains(w, "10.144.0.0/13 (interface tun0)") || !strings.Contains(w, "no container is on it") {
+		t.Errorf("it warns of %q", w)
 	}
 	aDies()
 	after := must(s.Get(Bridge))
-	if _, met := routes.Overlaps(after.Subnets[0].Prefix); met || after.ID != before.ID {
-		t.Errorf("%v", after.Subnets)
+	if _, met := routes.Overlaps(after.Subnets[0].Prefix); met || after.ID != before.ID || after.Warning() != "" {
+		t.Errorf("%v %s", after.Subnets, after.Warning())
 	}
 	if again := must(s.Get(Bridge)); !again.Alike(after) {
 		t.Errorf("it changed once more: %v", again.Subnets)
@@ -383,7 +385,7 @@ func TestEvade(t *testing.T) {
 	}
 	must(s.Attach(after, b))
 	// Nowhere to go: it stays.
-	routes = Routes{prefix("10.0.0.0/8"), prefix("172.16.0.0/12"), prefix("192.168.0.0/16"), prefix("198.18.0.0/15")}
+	routes = Routes{{prefix("10.0.0.0/8"), "a"}, {prefix("172.16.0.0/12"), "b"}, {prefix("192.168.0.0/16"), "c"}, {prefix("198.18.0.0/15"), "d"}}
 	if n := must(s.Get(Bridge)); !n.Alike(after) {
 		t.Errorf("%v", n.Subnets)
 	}

@@ -52,6 +52,8 @@ type Network struct {
 	Labels     map[string]string `json:"labels,omitzero"`
 	// ParentID is the id of the bridge network that a macvlan network is over; "" when its parent is an interface.
 	ParentID string `json:"parent_id,omitzero"`
+
+	hides *shadow // what its containers do not reach, as far as it is known
 }
 
 // Subnet is one range of addresses of a network.
@@ -158,9 +160,6 @@ func (n *Network) MTU() int {
 
 // Isolated says whether containers of this network may not reach each other (enable_icc=false).
 func (n *Network) Isolated() bool { return !truth(n.Options[optionICC], true) }
-
-// Masquerade says whether what leaves gets the uplink's address.
-func (n *Network) Masquerade() bool { return truth(n.Options[optionMasquerade], true) }
 
 // HostBinding is the host's address that ports are published on when -p names none; invalid when the user did not say.
 func (n *Network) HostBinding() netip.Addr {

@@ -5,6 +5,7 @@ package netns
 import (
 	"bufio"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -12,17 +13,53 @@ import (
 	"strings"
 )
 
-// Routes are prefixes that a new subnet must stay out of.
-type Routes []netip.Prefix
+// Route is a prefix that a new subnet must stay out of.
+type Route struct {
+	netip.Prefix
+	Via string // the host's interface; "" when it is no route but a name server, or another network's subnet
+}
+
+// Routes are several.
+type Routes []Route
 
 // Overlaps says which of the routes a prefix meets, ok false when none.
-func (r Routes) Overlaps(p netip.Prefix) (met netip.Prefix, ok bool) {
+func (r Routes) Overlaps(p netip.Prefix) (met Route, ok bool) {
 	for _, q := range r {
 		if q.Overlaps(p) {
 			return q, true
 		}
 	}
-	return netip.Prefix{}, false
+	return Route{}, false
+}
+
+// shadow is a subnet that a route of the host's overlaps: the network hides from its containers what is behind the route.
+type shadow struct {
+	subnet netip.Prefix
+	route  Route
+}
+
+// shadowed finds the first one.
+func shadowed(subnets []Subnet, routes Routes) *shadow {
+	for _, s := range subnets {
+		for _, r := range routes {
+			if r.Via != "" && r.Overlaps(s.Prefix) {
+				return &shadow{s.Prefix, r}
+			}
+		}
+	}
+	return nil
+}
+
+// Warning says what containers of the network do not reach, "" when there is nothing to say. It is known of what Create and Get return.
+func (n *Network) Warning() string {
+	if n.hides == nil || n.Internal {
+		return ""
+	}
+	text := fmt.Sprintf("subnet %s of network %s overlaps the host's route %s (interface %s): its containers do not reach what is there", n.hides.subnet, n.Name, n.hides.route.Prefix, n.hides.route.Via)
+	if n.Chosen {
+		text += "; the network gets another subnet as soon as no container is on it"
+	}
+	return text
 }
 
 // HostRoutes reads the routes and name servers of the network namespace that the caller is in. Default routes, and those to more than a /8, with which a VPN
@@ -65,7 +102,7 @@ func readRoutes4(r io.Reader) (all Routes) {
 			}
 		}
 		if bits >= shortest {
-			all = append(all, netip.PrefixFrom(netip.AddrFrom4([4]byte{dst[3], dst[2], dst[1], dst[0]}), bits))
+			all = append(all, Route{netip.PrefixFrom(netip.AddrFrom4([4]byte{dst[3], dst[2], dst[1], dst[0]}), bits), f[0]})
 		}
 	}
 	return all
@@ -85,7 +122,7 @@ func readRoutes6(r io.Reader) (all Routes) {
 		}
 		p := netip.PrefixFrom(netip.AddrFrom16([16]byte(dst)), int(bits))
 		if !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsMulticast() {
-			all = append(all, p)
+			all = append(all, Route{p, f[len(f)-1]})
 		}
 	}
 	return all
@@ -100,7 +137,7 @@ func readServers(r io.Reader) (all Routes) {
 		}
 		if a, err := netip.ParseAddr(f[1]); err == nil {
 			a = a.WithZone("").Unmap()
-			all = append(all, netip.PrefixFrom(a, a.BitLen()))
+			all = append(all, Route{netip.PrefixFrom(a, a.BitLen()), ""})
 		}
 	}
 	return all

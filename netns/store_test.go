@@ -20,7 +20,7 @@ func fresh(t *testing.T, routes ...string) *Store {
 	s := Open(filepath.Join(dir, "data"), filepath.Join(dir, "run"))
 	s.hosts = func() (all Routes) {
 		for _, r := range routes {
-			all = append(all, netip.MustParsePrefix(r))
+			all = append(all, Route{netip.MustParsePrefix(r), "lan0"})
 		}
 		return all
 	}
@@ -47,7 +47,7 @@ func TestDefaultNetwork(t *testing.T) {
 	if sub, ok := n.Subnet4(); !ok || sub.Prefix.String() != "10.146.0.0/16" || sub.Gateway.String() != "10.146.0.1" {
 		t.Fatal(n)
 	}
-	s.hosts = func() Routes { return Routes{prefix("10.147.0.0/16")} }
+	s.hosts = func() Routes { return Routes{{prefix("10.147.0.0/16"), "tun0"}} }
 	if again := must(s.Get(n.ID[:12])); again.Subnets[0].Prefix != n.Subnets[0].Prefix || again.ID != n.ID {
 		t.Fatal("the default network's subnet changed", again)
 	}
@@ -221,21 +221,29 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// said is routes as words.
+func said(routes Routes) (text string) {
+	for _, r := range routes {
+		text += r.String() + " " + r.Via + ";"
+	}
+	return text
+}
+
 func TestHostRoutes(t *testing.T) {
 	const four = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n" +
 		"eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n" +
 		"eth0\t0000140A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n" +
 		"tun0\t00000080\t00000000\t0001\t0\t0\t0\t00000080\t0\t0\t0\nrubbish\n"
-	if got := fmt.Sprint(readRoutes4(strings.NewReader(four))); got != "[10.20.0.0/24]" {
+	if got := said(readRoutes4(strings.NewReader(four))); got != "10.20.0.0/24 eth0;" {
 		t.Error(got)
 	}
 	const six = "fd000001000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001 eth0\n" +
 		"fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001 eth0\n" +
 		"00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001 eth0\nx\n"
-	if got := fmt.Sprint(readRoutes6(strings.NewReader(six))); got != "[fd00:1::/64]" {
+	if got := said(readRoutes6(strings.NewReader(six))); got != "fd00:1::/64 eth0;" {
 		t.Error(got)
 	}
-	if got := fmt.Sprint(readServers(strings.NewReader("# x\nnameserver 10.150.0.1\nnameserver fe80::1%eth0\nnameserver\nsearch a\n"))); got != "[10.150.0.1/32 fe80::1/128]" {
+	if got := said(readServers(strings.NewReader("# x\nnameserver 10.150.0.1\nnameserver fe80::1%eth0\nnameserver\nsearch a\n"))); got != "10.150.0.1/32 ;fe80::1/128 ;" {
 		t.Error(got)
 	}
 	HostRoutes() // whatever this machine has

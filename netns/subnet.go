@@ -39,7 +39,7 @@ func (s *Store) plan(n *Network, others []*Network) error {
 	var taken Routes
 	for _, o := range others {
 		for _, sub := range o.Subnets {
-			taken = append(taken, sub.Prefix)
+			taken = append(taken, Route{Prefix: sub.Prefix})
 		}
 	}
 	var has4, has6 bool
@@ -66,11 +66,13 @@ func (s *Store) plan(n *Network, others []*Network) error {
 			}
 		}
 	}
+	routes := s.hosts()
+	n.hides = shadowed(n.Subnets, routes) // whoever asks for one may mean it
 	n.IPv6 = n.IPv6 || has6
 	if has4 && (!n.IPv6 || has6) || n.NoIPv4 && has6 {
 		return nil
 	}
-	taken = append(taken, s.hosts()...)
+	taken = append(taken, routes...)
 	if !has4 && !n.NoIPv4 {
 		sub, err := choose4(n.Name, taken)
 		if err != nil {
@@ -109,6 +111,7 @@ func (s *Store) evade(n *Network) (*Network, error) {
 		return nil, err
 	}
 	defer addresses.Unlock()
+	n.hides = shadowed(n.Subnets, routes)
 	if users, err := s.endpoints(n); err != nil || len(users) > 0 {
 		return n, err
 	}
@@ -117,7 +120,7 @@ func (s *Store) evade(n *Network) (*Network, error) {
 		return nil, err
 	}
 	other := *n
-	other.Subnets = nil
+	other.Subnets, other.hides = nil, nil
 	if err := s.plan(&other, slices.DeleteFunc(others, func(o *Network) bool { return o.ID == n.ID })); err != nil {
 		return n, nil //nolint:nilerr // it works but for what the route leads to, and there is no better one
 	}
@@ -181,10 +184,11 @@ func choose4(name string, taken Routes) (Subnet, error) {
 			if !is {
 				return Subnet{Prefix: p, Gateway: p.Addr().Next()}, nil
 			}
-			if met.Bits() > p.Bits() {
-				met = p
+			taken := met.Prefix
+			if taken.Bits() > p.Bits() {
+				taken = p
 			}
-			p = netip.PrefixFrom(following(met), pool.bits) // all that is left of a large route is skipped at once
+			p = netip.PrefixFrom(following(taken), pool.bits) // all that is left of a large route is skipped at once
 		}
 	}
 	return Subnet{}, fmt.Errorf("no subnet is free of the host's routes and of other networks; give one with --subnet")
@@ -218,7 +222,7 @@ func checkDriver(n *Network) error {
 	switch n.Driver {
 	case DriverBridge:
 		known = map[string]func(string) error{
-			optionMTU: checkMTU, optionICC: checkBool, optionMasquerade: checkBool, optionPrefix: checkPrefix,
+			optionMTU: checkMTU, optionICC: checkBool, optionMasquerade: checkMasquerade, optionPrefix: checkPrefix,
 			optionBinding: func(v string) error { _, err := netip.ParseAddr(v); return err },
 		}
 	case DriverMacvlan:
@@ -250,6 +254,15 @@ func checkDriver(n *Network) error {
 		n.Options = options
 	}
 	return nil
+}
+
+// checkMasquerade: what leaves a network goes on from sockets of the host, whose address it has.
+func checkMasquerade(v string) error {
+	on, err := strconv.ParseBool(v)
+	if err == nil && !on {
+		err = fmt.Errorf("what leaves has the host's address always; a network that nothing leaves is made with --internal")
+	}
+	return err
 }
 
 func checkBool(v string) error { _, err := strconv.ParseBool(v); return err }

@@ -27,6 +27,9 @@ func (h *Host) answer(conn *stage.Conn) (stage.Reply, error) {
 		case reply.Kind == stage.Port && reply.Port != nil:
 			back, given = port(*reply.Port)
 		default:
+			if reply.Warning != "" && h.Warn != nil {
+				h.Warn(reply.Warning)
+			}
 			return reply, nil
 		}
 		err = conn.Send(back, given...)

@@ -21,6 +21,8 @@ type Host struct {
 	Inside  bool                   // this process is in the user's user namespace: it deletes files by itself
 	// Tell is called when a command has waited long for another one; nil is silence.
 	Tell func(what string)
+	// Warn is called with what a container goes without; nil is silence.
+	Warn func(text string)
 }
 
 // Streams are what a conversation with a process is attached to.

@@ -284,7 +284,7 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	}
 	m.emit("start", nil)
 	if conv != nil {
-		conv.reply(stage.Reply{Kind: stage.Started, Pid: m.container.Pid()})
+		conv.reply(stage.Reply{Kind: stage.Started, Pid: m.container.Pid(), Warning: m.network.warning()})
 		conv.serve(m)
 		go m.accept(m.listener)
 	} else if err := m.resume(); err != nil {

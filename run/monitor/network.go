@@ -398,6 +398,19 @@ func (n *network) resolver() []string {
 	return first
 }
 
+// warning is what the container does not reach, "" when there is nothing to say.
+func (n *network) warning() string {
+	if n == nil {
+		return ""
+	}
+	for _, p := range n.request.Places {
+		if w := p.Network.Warning(); w != "" {
+			return w
+		}
+	}
+	return ""
+}
+
 // served says that one of the networks is the switch's: it has a name server, and the host has an address.
 func (n *network) served() bool {
 	return n != nil && slices.ContainsFunc(n.request.Places, func(p plug.Place) bool { return !p.Network.Over() })

@@ -108,6 +108,8 @@ type Reply struct {
 	Kind  Kind   `json:"kind"`
 	Error string `json:"error,omitzero"`
 	Hint  string `json:"hint,omitzero"`
+	// Warning is what the container goes without (started, ok).
+	Warning string `json:"warning,omitzero"`
 	// Code is the process's exit code (exit), or the command's (failed: 125, 126, 127).
 	Code int `json:"code,omitzero"`
 	Pid  int `json:"pid,omitzero"`
