@@ -38,7 +38,7 @@ func TestParseResource(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || l != tt.want {
+			if err != nil || !l.Equal(tt.want) {
 				t.Errorf("got %+v, %v; want %+v", l, err, tt.want)
 			}
 		})

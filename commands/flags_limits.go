@@ -67,6 +67,15 @@ func (r *reader) limits(l *config.Limits) {
 		l.BlkioWeight = uint16(n)
 		return nil
 	})
+	for _, flag := range []string{config.DeviceWeight, config.ReadBps, config.WriteBps, config.ReadIOps, config.WriteIOps} {
+		r.each(flag, func(s string) error {
+			b, some, err := config.ParseBlockLimit(flag, s)
+			if some {
+				l.Block = append(l.Block, b)
+			}
+			return err
+		})
+	}
 	integer("oom-score-adj", func(n int64) error {
 		if n < -1000 || n > 1000 {
 			return errors.New("is -1000 to 1000")

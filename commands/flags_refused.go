@@ -13,14 +13,9 @@ type refusal struct{ name, why string }
 func refusals() []refusal {
 	const devices = "an unprivileged user cannot have the kernel apply it"
 	return []refusal{
-		{"blkio-weight-device", devices},
 		{"cpu-rt-period", devices},
 		{"cpu-rt-runtime", devices},
 		{"device-cgroup-rule", devices},
-		{"device-read-bps", devices},
-		{"device-read-iops", devices},
-		{"device-write-bps", devices},
-		{"device-write-iops", devices},
 		{"gpus", "GPUs are not part of this version; a device can be given with --device"},
 		{"kernel-memory", "the kernel has no such limit any more"},
 		{"link-local-ip", "link-local addresses are given by the kernel"},

@@ -121,40 +121,47 @@ func mergeEnv(image []string, c config.Config) []string {
 
 // inspectedHostConfig is what depends on the host, in the shape of Docker's API.
 type inspectedHostConfig struct {
-	Binds             []string
-	LogConfig         inspectedLog
-	NetworkMode       string
-	PortBindings      map[string][]inspectedBinding
-	RestartPolicy     inspectedRestart
-	AutoRemove        bool
-	VolumeDriver      string
-	VolumesFrom       []string
-	CapAdd            []string
-	CapDrop           []string
-	CgroupnsMode      string
-	Dns               []string //nolint:revive // Docker's spelling
-	DnsOptions        []string //nolint:revive // Docker's spelling
-	DnsSearch         []string //nolint:revive // Docker's spelling
-	ExtraHosts        []string
-	GroupAdd          []string
-	IpcMode           string
-	OomScoreAdj       int
-	PidMode           string
-	Privileged        bool
-	PublishAllPorts   bool
-	ReadonlyRootfs    bool
-	SecurityOpt       []string
-	Tmpfs             map[string]string `json:",omitempty"`
-	UTSMode           string
-	UsernsMode        string
-	ShmSize           int64
-	Sysctls           map[string]string `json:",omitempty"`
-	Runtime           string
-	CpuShares         uint64 //nolint:revive // Docker's spelling
-	Memory            int64
-	NanoCpus          int64
-	CgroupParent      string
-	BlkioWeight       uint16
+	Binds           []string
+	LogConfig       inspectedLog
+	NetworkMode     string
+	PortBindings    map[string][]inspectedBinding
+	RestartPolicy   inspectedRestart
+	AutoRemove      bool
+	VolumeDriver    string
+	VolumesFrom     []string
+	CapAdd          []string
+	CapDrop         []string
+	CgroupnsMode    string
+	Dns             []string //nolint:revive // Docker's spelling
+	DnsOptions      []string //nolint:revive // Docker's spelling
+	DnsSearch       []string //nolint:revive // Docker's spelling
+	ExtraHosts      []string
+	GroupAdd        []string
+	IpcMode         string
+	OomScoreAdj     int
+	PidMode         string
+	Privileged      bool
+	PublishAllPorts bool
+	ReadonlyRootfs  bool
+	SecurityOpt     []string
+	Tmpfs           map[string]string `json:",omitempty"`
+	UTSMode         string
+	UsernsMode      string
+	ShmSize         int64
+	Sysctls         map[string]string `json:",omitempty"`
+	Runtime         string
+	CpuShares       uint64 //nolint:revive // Docker's spelling
+	Memory          int64
+	NanoCpus        int64
+	CgroupParent    string
+	BlkioWeight     uint16
+
+	BlkioWeightDevice    []inspectedWeight
+	BlkioDeviceReadBps   []inspectedRate
+	BlkioDeviceWriteBps  []inspectedRate
+	BlkioDeviceReadIOps  []inspectedRate
+	BlkioDeviceWriteIOps []inspectedRate
+
 	CpuPeriod         uint64 //nolint:revive // Docker's spelling
 	CpuQuota          int64  //nolint:revive // Docker's spelling
 	CpusetCpus        string
@@ -194,6 +201,16 @@ type deviceRequest struct {
 	DeviceIDs []string
 }
 
+type inspectedWeight struct {
+	Path   string
+	Weight uint64
+}
+
+type inspectedRate struct {
+	Path string
+	Rate uint64
+}
+
 type inspectedDevice struct{ PathOnHost, PathInContainer, CgroupPermissions string }
 
 func inspectHostConfig(c config.Config) inspectedHostConfig {
@@ -222,6 +239,21 @@ func inspectHostConfig(c config.Config) inspectedHostConfig {
 	}
 	for _, d := range c.Devices {
 		h.Devices = append(h.Devices, inspectedDevice{d.Host, d.Container, first(d.Permissions, "rwm")})
+	}
+	for _, b := range l.Block {
+		rate := inspectedRate{b.Path, b.Value}
+		switch b.Flag {
+		case config.ReadBps:
+			h.BlkioDeviceReadBps = append(h.BlkioDeviceReadBps, rate)
+		case config.WriteBps:
+			h.BlkioDeviceWriteBps = append(h.BlkioDeviceWriteBps, rate)
+		case config.ReadIOps:
+			h.BlkioDeviceReadIOps = append(h.BlkioDeviceReadIOps, rate)
+		case config.WriteIOps:
+			h.BlkioDeviceWriteIOps = append(h.BlkioDeviceWriteIOps, rate)
+		case config.DeviceWeight:
+			h.BlkioWeightDevice = append(h.BlkioWeightDevice, inspectedWeight{b.Path, b.Value})
+		}
 	}
 	if len(c.CDI) > 0 {
 		h.DeviceRequests = []deviceRequest{{"cdi", c.CDI}}

@@ -21,7 +21,7 @@ func (h *Host) Update(_ context.Context, c *record.Container, change func(*confi
 		if err != nil {
 			return err
 		}
-		if !st.Running() || now.Config.Limits == old {
+		if !st.Running() || now.Config.Limits.Equal(old) {
 			return nil
 		}
 		return h.ask(c, stage.Request{Op: stage.OpUpdate, Old: &old, Limits: &now.Config.Limits})

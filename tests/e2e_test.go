@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -138,6 +139,12 @@ func cmdSmallDisk(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("SMALL", filepath.Join(dir, shape))
 }
 
+// delegated says whether the user's systemd has a controller of cgroup v2 to give.
+func delegated(controller string) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/sys/fs/cgroup/user.slice/user-%[1]d.slice/user@%[1]d.service/cgroup.controllers", os.Getuid()))
+	return err == nil && slices.Contains(strings.Fields(string(text)), controller)
+}
+
 // condition answers the conditions of scripts beyond testscript's own.
 func condition(name string) (bool, error) {
 	switch {
@@ -159,6 +166,11 @@ func condition(name string) (bool, error) {
 		_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
 		_, ok := userBus()
 		return err == nil && ok, nil
+	case name == "io": // limits of disks can be applied, and there is a disk for it
+		_, err := os.Stat("/dev/vdb")
+		return err == nil && delegated("io"), nil
+	case name == "undelegated":
+		return delegated("memory") && !delegated("io"), nil
 	case name == "small":
 		return os.Getenv(envSmall) != "", nil
 	case name == "mapauto":

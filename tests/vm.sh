@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/lib.sh
 suite=${SUITE:-bookworm}
-: "${RUN:=(limits_systemd|stats|pause|restart|lifecycle|exec|info|run|run_isolation|run_mounts|volume|cp|commit|build|attack_image|attack_mounts|attack_process)\$}"
+: "${RUN:=(limits_systemd|limits_io|stats|pause|restart|lifecycle|exec|info|run|run_isolation|run_mounts|volume|cp|commit|build|attack_image|attack_mounts|attack_process)\$}"
 minutes=${VM_MINUTES:-60} accel=${VM_ACCEL:-tcg}
 [ "$(uname -m)" = x86_64 ] || die "make test-vm knows amd64 machines only"
 
@@ -49,41 +49,57 @@ cat >"$work/opt/boot" <<'EOF'
 # runs as root when the machine is up
 exec >/dev/ttyS0 2>&1
 loginctl enable-linger skiff
-for i in $(seq 300); do [ ! -S /run/user/1000/bus ] || break; sleep 0.2; done
+loginctl enable-linger plain
+for i in $(seq 300); do [ ! -S /run/user/1000/bus ] || [ ! -S /run/user/1001/bus ] || break; sleep 0.2; done
+# the first disk is shared out by weight, the second is for limits
+modprobe bfq && echo bfq >/sys/block/vda/queue/scheduler
+mount /dev/vdb /srv && chown skiff: /srv
 echo "== systemd $(systemctl --version | head -n 1), kernel $(uname -r), $(stat -f -c %T /sys/fs/cgroup)"
 dmesg --console-level 3
 # a session as a login makes it, in which nothing is delegated
-su -l skiff -c "cd /opt/skiff-tests/tests && PATH=/usr/sbin:/usr/bin:/sbin:/bin SKIFF_E2E_WHOLE=/opt/skiff-tests/whole SKIFF_E2E_PAIR=/opt/skiff-tests/pair SKIFF_E2E_CACHE=/home/skiff/cache \
-	./tests.test -test.v -test.timeout 50m -test.parallel 2 -test.run 'TestE2E/.*/$(cat /opt/skiff-tests/run)'"
-echo "== the scripts ended: $?"
+scripts() {
+	su -l "$1" -c "cd /opt/skiff-tests/tests && PATH=/usr/sbin:/usr/bin:/sbin:/bin SKIFF_E2E_WHOLE=/opt/skiff-tests/whole SKIFF_E2E_PAIR=/opt/skiff-tests/pair SKIFF_E2E_CACHE=/home/$1/cache \
+		./tests.test -test.v -test.timeout $(cat /opt/skiff-tests/minutes)m -test.parallel 2 -test.run 'TestE2E/.*/$2'"
+}
+status=0
+scripts plain 'limits_undelegated$' || status=$?
+scripts skiff "$(cat /opt/skiff-tests/run)" || status=$?
+echo "== the scripts ended: $status"
 poweroff
 EOF
 printf '%s' "$RUN" >"$work/opt/run"
+echo "$minutes" >"$work/opt/minutes"
 chmod +x "$work/opt/boot"
 as_root cp -r "$work/opt" "$dir"
 as_root sh -eu -c '
-	chroot "$1" useradd -m -u 1000 -s /bin/sh skiff
-	mkdir -p "$1/home/skiff/cache" && chown 1000:1000 "$1/home/skiff/cache"
+	for u in skiff:1000 plain:1001; do
+		chroot "$1" useradd -m -u ${u#*:} -s /bin/sh ${u%:*}
+		mkdir -p "$1/home/${u%:*}/cache" && chown ${u#*:}:${u#*:} "$1/home/${u%:*}/cache"
+	done
 	chmod -R a+rX "$1/opt"
 	echo skiff-vm >"$1/etc/hostname"
 	printf "/dev/vda / ext4 rw 0 0\n" >"$1/etc/fstab"
 	# the controllers that distributions of today delegate to users
 	mkdir -p "$1/etc/systemd/system/user@.service.d"
 	printf "[Service]\nDelegate=cpu cpuset io memory pids\n" >"$1/etc/systemd/system/user@.service.d/delegate.conf"
+	# and a user with those that systemd delegates by itself
+	mkdir -p "$1/etc/systemd/system/user@1001.service.d"
+	printf "[Service]\nDelegate=pids memory\n" >"$1/etc/systemd/system/user@1001.service.d/delegate.conf"
 	printf "[Unit]\nAfter=systemd-logind.service\n[Service]\nType=oneshot\nExecStart=/opt/skiff-tests/boot\nTimeoutStartSec=infinity\n[Install]\nWantedBy=multi-user.target\n" \
 		>"$1/etc/systemd/system/skiff-tests.service"
 	chroot "$1" systemctl --quiet enable skiff-tests.service
 	chroot "$1" systemctl --quiet mask serial-getty@ttyS0.service apt-daily.timer apt-daily-upgrade.timer
 	cp "$1"/boot/vmlinuz-* "$2/kernel" && cp "$1"/boot/initrd.img-* "$2/initrd"
 	truncate -s 4G "$2/disk" && PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F -d "$1" "$2/disk"
-	chmod a+rw "$2/disk" "$2/kernel" "$2/initrd"
+	truncate -s 64M "$2/second" && PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F "$2/second"
+	chmod a+rw "$2/disk" "$2/second" "$2/kernel" "$2/initrd"
 ' - "$root" "$work"
 
 say "booting, for $minutes minutes at most"
 status=0
 timeout "${minutes}m" qemu-system-x86_64 -machine q35,accel="$accel" -cpu max -smp 2 -m 2048 -nic none -display none -monitor none -serial stdio -no-reboot \
 	-kernel "$work/kernel" -initrd "$work/initrd" -append 'root=/dev/vda rw console=ttyS0 quiet systemd.unified_cgroup_hierarchy=1 systemd.show_status=false' \
-	-drive file="$work/disk",format=raw,if=virtio,cache=unsafe </dev/null >"$work/log" 2>"$work/qemu" || status=$?
+	-drive file="$work/disk",format=raw,if=virtio,cache=unsafe -drive file="$work/second",format=raw,if=virtio,cache=unsafe </dev/null >"$work/log" 2>"$work/qemu" || status=$?
 if ! grep -a -q '^== the scripts ended: 0' "$work/log"; then
 	tail -n 4000 "$work/log"
 	cat "$work/qemu" >&2

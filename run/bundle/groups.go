@@ -24,7 +24,7 @@ func makeGroups(id string, s *specs.Spec) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if limits == (config.Limits{}) {
+	if limits.Equal(config.Limits{}) {
 		return nil, nil
 	}
 	at := s.Linux.CgroupsPath
@@ -47,6 +47,8 @@ var limitFields = map[string]string{
 	"--memory": "memory.limit", "--memory-swap": "memory.swap", "--memory-reservation": "memory.reservation", "--memory-swappiness": "memory.swappiness",
 	"--oom-kill-disable": "memory.disableOOMKiller", "--cpu-shares": "cpu.shares", "--cpu-quota": "cpu.quota", "--cpu-period": "cpu.period",
 	"--cpuset-cpus": "cpu.cpus", "--cpuset-mems": "cpu.mems", "--pids-limit": "pids.limit", "--blkio-weight": "blockIO.weight",
+	"--blkio-weight-device": "blockIO.weightDevice", "--device-read-bps": "blockIO.throttleReadBpsDevice", "--device-write-bps": "blockIO.throttleWriteBpsDevice",
+	"--device-read-iops": "blockIO.throttleReadIOPSDevice", "--device-write-iops": "blockIO.throttleWriteIOPSDevice",
 	"hugepageLimits": "hugepageLimits",
 }
 
@@ -73,11 +75,7 @@ func limitsOf(r *specs.LinuxResources) (l config.Limits, err error) {
 		{"linux.resources.cpu.realtimePeriod", positive(c.RealtimePeriod), no},
 		{"linux.resources.cpu.idle", positive(c.Idle), no},
 		{"linux.resources.blockIO.leafWeight", positive(b.LeafWeight), no},
-		{"linux.resources.blockIO.weightDevice", len(b.WeightDevice) > 0, no},
-		{"linux.resources.blockIO.throttleReadBpsDevice", len(b.ThrottleReadBpsDevice) > 0, no},
-		{"linux.resources.blockIO.throttleWriteBpsDevice", len(b.ThrottleWriteBpsDevice) > 0, no},
-		{"linux.resources.blockIO.throttleReadIOPSDevice", len(b.ThrottleReadIOPSDevice) > 0, no},
-		{"linux.resources.blockIO.throttleWriteIOPSDevice", len(b.ThrottleWriteIOPSDevice) > 0, no},
+		{"linux.resources.blockIO.weightDevice", slices.ContainsFunc(b.WeightDevice, func(d specs.LinuxWeightDevice) bool { return positive(d.LeafWeight) }), "a leafWeight is " + no},
 		{"linux.resources.hugepageLimits", slices.ContainsFunc(r.HugepageLimits, notPageSize), "a pageSize is written such as 2MB"},
 		{"linux.resources.rdma", len(r.Rdma) > 0, no},
 		{"linux.resources.unified", len(r.Unified) > 0, no},
@@ -101,12 +99,35 @@ func limitsOf(r *specs.LinuxResources) (l config.Limits, err error) {
 		take(&l.Pids, r.Pids.Limit)
 	}
 	take(&l.BlkioWeight, b.Weight)
+	l.Block = blockLimits(b)
 	for _, p := range r.HugepageLimits {
 		l.HugePages += fmt.Sprintf("%s=%d,", p.Pagesize, p.Limit)
 	}
 	// -1 and 0 mean no limit.
 	l.Memory, l.MemoryReservation, l.CPUQuota, l.Pids = max(l.Memory, 0), max(l.MemoryReservation, 0), max(l.CPUQuota, 0), max(l.Pids, 0)
 	return l, nil
+}
+
+// blockLimits are the limits of single disks; 0 is none.
+func blockLimits(b *specs.LinuxBlockIO) (list []config.BlockLimit) {
+	add := func(flag string, major, minor int64, value uint64) {
+		if value > 0 {
+			list = append(list, config.BlockLimit{Flag: flag, Path: fmt.Sprintf("%d:%d", major, minor), Value: value})
+		}
+	}
+	for _, d := range b.WeightDevice {
+		if d.Weight != nil {
+			add(config.DeviceWeight, d.Major, d.Minor, uint64(*d.Weight))
+		}
+	}
+	for flag, devices := range map[string][]specs.LinuxThrottleDevice{
+		config.ReadBps: b.ThrottleReadBpsDevice, config.WriteBps: b.ThrottleWriteBpsDevice, config.ReadIOps: b.ThrottleReadIOPSDevice, config.WriteIOps: b.ThrottleWriteIOPSDevice,
+	} {
+		for _, d := range devices {
+			add(flag, d.Major, d.Minor, d.Rate)
+		}
+	}
+	return list
 }
 
 // notPageSize says that a page size is not one: it becomes part of a file's name.

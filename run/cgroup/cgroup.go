@@ -53,6 +53,9 @@ func (e *LimitError) HintText() string {
 	if errors.Is(e.Err, ErrNotDelegated) {
 		return "start it in a delegated scope (systemd-run --user --scope -p Delegate=yes skiff ...), name a group of yours with --cgroup-parent, or leave " + e.Flag + " out"
 	}
+	if errors.Is(e.Err, errNothingWeighs) {
+		return "have the administrator choose that one (echo bfq >/sys/block/DISK/queue/scheduler), or leave " + e.Flag + " out"
+	}
 	return ""
 }
 
@@ -222,22 +225,38 @@ func (g *Group) apply(list []setting) error {
 			dir = g.all[""]
 		}
 		err := error(unix.ENOENT)
-		for _, name := range s.files {
-			if err = write(filepath.Join(dir, name), s.value); !errors.Is(err, unix.ENOENT) {
-				break
+		for _, f := range s.files {
+			if next := f.apply(dir); !errors.Is(next, unix.ENOENT) {
+				if err = next; !errors.Is(err, errNothingWeighs) {
+					break
+				}
 			}
 		}
 		if s.optional && errors.Is(err, unix.ENOENT) {
 			continue
 		}
 		if errors.Is(err, unix.ENOENT) {
-			err = fmt.Errorf("this kernel has no %s", s.files[0])
+			err = fmt.Errorf("this kernel has no %s", s.files[0].name)
 		}
 		if err != nil {
 			return &LimitError{s.flag, err}
 		}
 	}
 	return nil
+}
+
+// apply writes the value to the file in dir, if that has an effect.
+func (f file) apply(dir string) error {
+	name := filepath.Join(dir, f.name)
+	if f.needs != nil {
+		if _, err := os.Stat(name); err != nil {
+			return err
+		}
+		if err := f.needs(); err != nil {
+			return err
+		}
+	}
+	return write(name, f.value)
 }
 
 // write writes to a file of the control group file system, which must be there: O_CREAT says EACCES instead.

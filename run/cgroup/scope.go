@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// scopePatience is how long systemd may take to move this process.
-const scopePatience = 10 * time.Second
+// scopePatience is how long the bus may take to answer, and systemd to move this process: the patience of D-Bus's own clients.
+const scopePatience = 25 * time.Second
 
 // enterScope has the user's systemd move this process into a delegated scope of its own, and looks at the machine again. systemd deletes the scope when its last process
 // has ended. (org.freedesktop.systemd1(5), StartTransientUnit; systemd's CGROUP_DELEGATION.md.)
@@ -25,7 +25,7 @@ func enterScope(name string) (*Host, error) {
 	}
 	b, err := dialBus(socket)
 	if err != nil {
-		return nil, fmt.Errorf("cannot ask the user's systemd for a scope: %w", err)
+		return nil, fmt.Errorf("cannot ask the user's systemd for a scope: %w", unanswered(err))
 	}
 	defer b.close()
 	unit := name + ".scope"
@@ -43,7 +43,7 @@ func enterScope(name string) (*Host, error) {
 		destination: "org.freedesktop.systemd1", path: "/org/freedesktop/systemd1", member: "org.freedesktop.systemd1.Manager.StartTransientUnit", signature: "ssa(sv)a(sa(sv))",
 	}, m.bytes)
 	if err != nil {
-		return nil, fmt.Errorf("the user's systemd gives no scope: %w", err)
+		return nil, fmt.Errorf("the user's systemd gives no scope: %w", unanswered(err))
 	}
 	for start := time.Now(); time.Since(start) < scopePatience; <-time.After(200 * time.Microsecond) {
 		h, err := Probe()
@@ -56,6 +56,14 @@ func enterScope(name string) (*Host, error) {
 		}
 	}
 	return nil, errors.New("the user's systemd does not move this process into its scope " + unit)
+}
+
+// unanswered puts the end of the patience, which is the socket's, into words.
+func unanswered(err error) error {
+	if errors.Is(err, unix.EAGAIN) {
+		return fmt.Errorf("the message bus has not answered for %v", scopePatience)
+	}
+	return err
 }
 
 // busSocket is where the user's message bus listens: a path, or an abstract name that begins with @.

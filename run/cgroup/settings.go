@@ -13,15 +13,20 @@ import (
 type setting struct {
 	flag       string
 	controller string
-	files      []string // the first that exists
-	value      string
-	optional   bool // nobody asked for it by name: a kernel without the file does without
+	files      []file // the first that exists and can do it
+	optional   bool   // nobody asked for it by name: a kernel without the file does without
+}
+
+// file is what the kernel takes a limit by.
+type file struct {
+	name, value string
+	needs       func() error // says what is missing for the value to have an effect; nil: nothing
 }
 
 // asked says whether any limit of a control group is asked for.
 func asked(l config.Limits) bool {
 	return l.Memory > 0 || l.MemorySwap != 0 || l.MemoryReservation > 0 || l.MemorySwappiness != nil || l.NanoCPUs > 0 || l.CPUShares > 0 || l.CPUPeriod > 0 ||
-		l.CPUQuota > 0 || l.CPUSetCPUs != "" || l.CPUSetMems != "" || l.Pids > 0 || l.BlkioWeight > 0 || l.OOMKillDisable || l.HugePages != ""
+		l.CPUQuota > 0 || l.CPUSetCPUs != "" || l.CPUSetMems != "" || l.Pids > 0 || l.BlkioWeight > 0 || l.OOMKillDisable || l.HugePages != "" || len(l.Block) > 0
 }
 
 // hugePages is what limits of huge pages are called in errors: they have no flag.
@@ -58,8 +63,8 @@ func cpu(l config.Limits) (flag string, quota, period int64) {
 
 func settingsV1(l config.Limits) ([]setting, error) {
 	var list []setting
-	add := func(flag, controller, value string, files ...string) {
-		list = append(list, setting{flag: flag, controller: controller, files: files, value: value})
+	add := func(flag, controller, value, name string) {
+		list = append(list, setting{flag: flag, controller: controller, files: []file{{name: name, value: value}}})
 	}
 	if l.Memory > 0 {
 		add("--memory", "memory", number(l.Memory), "memory.limit_in_bytes")
@@ -101,18 +106,19 @@ func settingsV1(l config.Limits) ([]setting, error) {
 		add("--pids-limit", "pids", number(l.Pids), "pids.max")
 	}
 	if l.BlkioWeight > 0 {
-		add("--blkio-weight", "blkio", strconv.Itoa(int(l.BlkioWeight)), "blkio.bfq.weight", "blkio.weight")
+		list = append(list, setting{flag: "--blkio-weight", controller: "blkio", files: weights("", uint64(l.BlkioWeight), false)})
 	}
 	for size, limit := range pageLimits(l) {
 		add(hugePages, "hugetlb", limit, "hugetlb."+size+".limit_in_bytes")
 	}
-	return list, nil
+	block, err := blockSettings(l, false)
+	return append(list, block...), err
 }
 
 func settingsV2(l config.Limits) ([]setting, error) {
 	var list []setting
-	add := func(flag, controller, value string, files ...string) {
-		list = append(list, setting{flag: flag, controller: controller, files: files, value: value})
+	add := func(flag, controller, value, name string) {
+		list = append(list, setting{flag: flag, controller: controller, files: []file{{name: name, value: value}}})
 	}
 	switch {
 	case l.MemorySwappiness != nil:
@@ -159,12 +165,11 @@ func settingsV2(l config.Limits) ([]setting, error) {
 		add("--pids-limit", "pids", number(l.Pids), "pids.max")
 	}
 	if l.BlkioWeight > 0 {
-		// 10..1000 becomes 1..10000.
-		weight := min(max(int64(l.BlkioWeight), 10), 1000)
-		add("--blkio-weight", "io", number(1+(weight-10)*9999/990), "io.weight")
+		list = append(list, setting{flag: "--blkio-weight", controller: "io", files: weights("", uint64(l.BlkioWeight), true)})
 	}
 	for size, limit := range pageLimits(l) {
 		add(hugePages, "hugetlb", limit, "hugetlb."+size+".max")
 	}
-	return list, nil
+	block, err := blockSettings(l, true)
+	return append(list, block...), err
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -74,14 +75,27 @@ func (h *Host) settings(l config.Limits) ([]setting, error) {
 	return settingsV1(l)
 }
 
-// lifted are the limits that there were and that are no more: update can say so of the number of processes, and of swap.
+// lifted are the limits that there were and that are no more.
 func (h *Host) lifted(old, now config.Limits) (list []setting) {
-	if old.Pids > 0 && now.Pids == 0 {
-		list = append(list, setting{flag: "--pids-limit", controller: "pids", files: []string{"pids.max"}, value: "max"})
+	lift := func(had, has bool, flag, v1, v2 string) {
+		at := v1
+		if h.Unified {
+			at = v2
+		}
+		if name, value, ok := strings.Cut(at, "="); ok && had && !has {
+			controller, _, _ := strings.Cut(name, ".")
+			list = append(list, setting{flag: flag, controller: controller, files: []file{{name: name, value: value}}, optional: true})
+		}
 	}
-	if old.MemorySwap >= 0 && now.MemorySwap < 0 && !h.Unified {
-		list = append(list, setting{flag: "--memory-swap", controller: "memory", files: []string{"memory.memsw.limit_in_bytes"}, value: "-1", optional: true})
-	}
+	// Memory and swap together first: v1 takes no limit of memory above it.
+	lift(old.Memory > 0 || old.MemorySwap > 0, now.MemorySwap > 0 || now.Memory > 0 && now.MemorySwap >= 0, "--memory-swap", "memory.memsw.limit_in_bytes=-1", "memory.swap.max=max")
+	lift(old.Memory > 0, now.Memory > 0, "--memory", "memory.limit_in_bytes=-1", "memory.max=max")
+	lift(old.MemoryReservation > 0, now.MemoryReservation > 0, "--memory-reservation", "memory.soft_limit_in_bytes=-1", "memory.low=0")
+	lift(old.NanoCPUs > 0 || old.CPUQuota > 0, now.NanoCPUs > 0 || now.CPUQuota > 0, "--cpus", "cpu.cfs_quota_us=-1", "cpu.max=max")
+	lift(old.CPUShares > 0, now.CPUShares > 0, "--cpu-shares", "cpu.shares=1024", "cpu.weight=100")
+	lift(old.Pids > 0, now.Pids > 0, "--pids-limit", "pids.max=max", "pids.max=max")
+	lift(old.BlkioWeight > 0, now.BlkioWeight > 0, "--blkio-weight", "blkio.bfq.weight=100", "io.bfq.weight=100")
+	lift(old.BlkioWeight > 0, now.BlkioWeight > 0, "--blkio-weight", "blkio.weight=500", "io.weight=100")
 	return list
 }
 

@@ -6,6 +6,7 @@
 package config
 
 import (
+	"reflect"
 	"strings"
 	"time"
 )
@@ -219,11 +220,32 @@ type Limits struct {
 	CPUSetMems        string `json:"cpuset_mems,omitzero"`
 	Pids              int64  `json:"pids,omitzero"`
 	BlkioWeight       uint16 `json:"blkio_weight,omitzero"`
+	// Block are limits of single disks.
+	Block []BlockLimit `json:"block,omitempty"`
 	// HugePages are limits of huge pages, SIZE=BYTES,... (2MB=4194304). No flag of ours sets them, the OCI command line does.
 	HugePages      string `json:"huge_pages,omitzero"`
 	OOMScoreAdj    *int   `json:"oom_score_adj,omitempty"`
 	OOMKillDisable bool   `json:"oom_kill_disable,omitzero"`
 }
+
+// The limits of a disk, which are called as the flags are.
+const (
+	ReadBps      = "device-read-bps"
+	WriteBps     = "device-write-bps"
+	ReadIOps     = "device-read-iops"
+	WriteIOps    = "device-write-iops"
+	DeviceWeight = "blkio-weight-device"
+)
+
+// BlockLimit is a limit of one disk: bytes or operations a second, or its weight (10 to 1000).
+type BlockLimit struct {
+	Flag  string `json:"flag"`
+	Path  string `json:"path"` // of its node, or MAJOR:MINOR
+	Value uint64 `json:"value"`
+}
+
+// Equal says that two are the same.
+func (l Limits) Equal(other Limits) bool { return reflect.DeepEqual(l, other) }
 
 // Ulimit is one resource limit of the process (setrlimit(2)); -1 is unlimited.
 type Ulimit struct {
