@@ -43,11 +43,18 @@ func commitCommand(cmd *cli.Command) {
 				if hostErr != nil {
 					return hostErr
 				}
-				resume, pauseErr := hold(h, container)
-				if pauseErr != nil {
-					return fmt.Errorf("cannot commit %s: %w", container.Name, pauseErr)
+				// Whoever has ended meanwhile writes no more.
+				release, holdErr := h.Hold(container)
+				if holdErr != nil && !errors.Is(holdErr, run.ErrNotRunning) {
+					return fmt.Errorf("cannot commit %s: %w", container.Name, holdErr)
 				}
-				defer func() { err = errors.Join(err, resume()) }()
+				if holdErr == nil {
+					defer func() {
+						if err2 := release(); !errors.Is(err2, run.ErrNotRunning) {
+							err = errors.Join(err, err2)
+						}
+					}()
+				}
 			}
 			id, err := pull.Commit(s, pull.CommitOptions{
 				ImageID: container.ImageID, Upper: filepath.Join(records.Dir(container.ID), record.Layer, "upper"), Config: container.Config,
@@ -65,18 +72,4 @@ func commitCommand(cmd *cli.Command) {
 			return err
 		})
 	}
-}
-
-// hold pauses a container until resume is called. One that another commit has just paused is that one's to let go on.
-func hold(h *run.Host, c *record.Container) (resume func() error, err error) {
-	err = h.Pause(c)
-	if errors.Is(err, run.ErrPausedAlready) {
-		return func() error { return nil }, nil
-	}
-	return func() error {
-		if now, err := h.Records.Status(c.ID); err != nil || now.State != record.Paused {
-			return nil // it has ended, or somebody was faster
-		}
-		return h.Unpause(c)
-	}, err
 }

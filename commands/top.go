@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/skiff-containers/skiff/run/processes"
 )
 
 func topCommand() *cli.Command {
@@ -45,7 +47,7 @@ func top(c *cli.Context) error {
 		line, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
 		return fmt.Errorf("cannot list the processes of container %s: ps %s: %w: %s", t.Name, strings.Join(options, " "), err, line)
 	}
-	members, err := h.Processes(t.Container)
+	members, err := processes.List(h.Records, t.Container)
 	if err != nil {
 		return err
 	}

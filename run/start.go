@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/run/config"
+	"github.com/skiff-containers/skiff/run/processes"
 	"github.com/skiff-containers/skiff/run/stage"
 	"github.com/skiff-containers/skiff/run/userns"
 	"github.com/skiff-containers/skiff/storage/record"
@@ -161,7 +162,10 @@ func (h *Host) dial(c *record.Container) (*stage.Conn, error) {
 }
 
 // ErrNotRunning says that the container does not run.
-var ErrNotRunning = errors.New("the container is not running")
+var ErrNotRunning = processes.ErrNotRunning
+
+// ErrPaused says that the container is paused.
+var ErrPaused = errors.New("the container is paused: unpause it first")
 
 // Attach connects to the container's first process.
 func (h *Host) Attach(_ context.Context, c *record.Container, s *Streams, _ bool) (*Session, error) {

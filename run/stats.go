@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/skiff-containers/skiff/run/cgroup"
+	"github.com/skiff-containers/skiff/run/processes"
 	"github.com/skiff-containers/skiff/storage/record"
 )
 
@@ -27,7 +28,7 @@ const ticksPerSecond = 100
 // Usage measures a running container: by its control groups where it has some, else by its processes in /proc; of those that ended, only what
 // their parents have waited for is still in the sum. The caller is inside the user namespace.
 func (h *Host) Usage(c *record.Container) (Usage, error) {
-	list, err := h.Processes(c)
+	list, err := processes.List(h.Records, c)
 	if err != nil {
 		return Usage{}, err
 	}

@@ -72,6 +72,8 @@ type monitor struct {
 	pause    time.Duration // before the last of these
 	halt     chan struct{} // closed when somebody wants the container's end
 
+	holds holds
+
 	mu      sync.Mutex
 	open    []*conversation // about the container's first process
 	stopped bool            // halt is closed

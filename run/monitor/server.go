@@ -78,6 +78,8 @@ func (m *monitor) handle(conn *stage.Conn) {
 	case stage.OpUpdate:
 		c.reply(answered(m.update(req)))
 		conn.Close()
+	case stage.OpHold:
+		m.hold(conn)
 	case stage.OpStop:
 		c.stays = true
 		c.serve(m)

@@ -40,6 +40,9 @@ const (
 	OpResize Op = "resize"
 	OpDetach Op = "detach"
 	OpPing   Op = "ping"
+	// OpHold pauses the container until OpRelease, or until the connection ends; each is answered by ok or error.
+	OpHold    Op = "hold"
+	OpRelease Op = "release"
 	// OpConnect and OpDisconnect change the networks of the running container; answered by ok or error.
 	OpConnect Op = "connect"
 	// OpUpdate changes the limits of the running container; answered by ok or error.
