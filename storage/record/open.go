@@ -92,11 +92,16 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	run = filepath.Join(run, boot)
-	if err := makeDir(run); err != nil {
-		return nil, fmt.Errorf("cannot use the runtime directory %s: %w; name another with --runroot", run, bare(err))
+	s := &Store{Data: data, Run: filepath.Join(run, boot)}
+	if _, err := os.Lstat(s.Run); errors.Is(err, os.ErrNotExist) {
+		if err := s.retireFleeting(boot); err != nil {
+			return nil, err
+		}
 	}
-	return &Store{Data: data, Run: run}, nil
+	if err := makeDir(s.Run); err != nil {
+		return nil, fmt.Errorf("cannot use the runtime directory %s: %w; name another with --runroot", s.Run, bare(err))
+	}
+	return s, nil
 }
 
 // runRootOf is the runtime directory of a data directory: what was asked, else the one it was last used with for as long as that is there. A command without XDG_RUNTIME_DIR (of cron, by
