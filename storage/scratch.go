@@ -4,7 +4,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/skiff-containers/skiff/run/cgroup"
 	"github.com/skiff-containers/skiff/storage/disk"
 )
 
@@ -73,7 +75,29 @@ func sweep(dir string) error {
 	case err != nil:
 		return err
 	}
-	return errors.Join(os.RemoveAll(dir), lock.Unlock())
+	groups, err := os.ReadFile(filepath.Join(dir, groupsFile))
+	if err == nil {
+		err = cgroup.End(strings.Fields(string(groups)))
+	} else if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	if err == nil {
+		err = os.RemoveAll(dir)
+	}
+	return errors.Join(err, lock.Unlock())
+}
+
+// groupsFile lists the control groups that the directory's process has made, a line each.
+const groupsFile = "groups"
+
+// NoteGroup notes a control group that this process is about to make: should it be killed, whoever opens the store next ends the group.
+func (s *Store) NoteGroup(dir string) error {
+	f, err := os.OpenFile(filepath.Join(s.Scratch(), groupsFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(dir + "\n")
+	return errors.Join(err, f.Close())
 }
 
 func (s *scratch) remove() error { return errors.Join(os.RemoveAll(s.dir), s.lock.Unlock()) }

@@ -69,7 +69,7 @@ func (o *execOp) sandbox(m *mounts, args []string, tty bool) (_ *sandbox, err er
 			return nil, err
 		}
 	}
-	if box.group, err = cgroup.Create("build-"+identity.NewID(), o.env.CgroupParent, o.env.Limits, nil); err != nil {
+	if box.group, err = cgroup.Create("build-"+identity.NewID(), o.env.CgroupParent, o.env.Limits, o.env.Images.NoteGroup); err != nil {
 		return nil, err
 	}
 	if box.net != nil {
