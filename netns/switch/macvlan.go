@@ -48,7 +48,7 @@ func (h *hub) plugOver(p plug.Place, container *os.File) (*cable, error) {
 	if err := h.space.child(parent, p, container); err != nil {
 		return nil, err
 	}
-	if err := dress(&p.Network, p, inside); err != nil {
+	if err := h.space.dress(&p.Network, p, inside); err != nil {
 		return nil, errors.Join(err, removeOld(inside, p.Endpoint.Iface))
 	}
 	return &cable{place: p}, nil

@@ -33,6 +33,8 @@ type space struct {
 	work chan func()
 	link *netlink.Handle
 	tid  int // of the thread
+	// segment is the largest piece of a stream that bridges and cables carry at once; 0 is the kernel's own limit of 64 KB.
+	segment uint32
 	// inherited says that it was a switch's before, whose rules are in it.
 	inherited bool
 	sockets   [2]chan int // of TCP, made in advance, by family
@@ -193,6 +195,10 @@ func (s *space) loopback() error {
 	}
 	if err != nil {
 		return fmt.Errorf("cannot bring up the loopback interface: %w", err)
+	}
+	// What this device of software could carry, those that we make can too.
+	if most := lo.Attrs().TSOMaxSize; most > 1<<16 {
+		s.segment = most
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/netns/switch/relay"
@@ -200,4 +201,27 @@ func TestUnreachableIsUnreachable(t *testing.T) {
 			return nil
 		})
 	}
+}
+
+// Whatever a stream passes inside carries pieces of the size that the kernel can.
+func TestInterfacesCarryLargePieces(t *testing.T) {
+	w := begin(t, "relay")
+	if w.hub.space.segment == 0 {
+		t.Skip("this kernel carries no more than 64 KB at once")
+	}
+	check := func(l netlink.Link, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := l.Attrs(); a.GSOMaxSize != w.hub.space.segment || a.GSOIPv4MaxSize != 0 && a.GSOIPv4MaxSize != w.hub.space.segment {
+			t.Errorf("%s carries %d (IPv4 %d), not %d", a.Name, a.GSOMaxSize, a.GSOIPv4MaxSize, w.hub.space.segment)
+		}
+	}
+	c := w.guest.cables[0]
+	check(w.hub.space.link.LinkByIndex(c.index))
+	check(w.hub.space.link.LinkByIndex(c.bridge.index))
+	w.inside.do(t, func() error {
+		check(netlink.LinkByName("eth0"))
+		return nil
+	})
 }

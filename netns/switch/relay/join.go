@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,10 +52,15 @@ func reset(c HalfCloser) {
 	_ = c.Close() // likewise
 }
 
-const bufferSize = 128 << 10
+// A piece that is carried at once: large, since the kernel carries pieces of this size between containers too. What a slow reader leaves waits in the kernel, of which all of them have a share; ours are
+// pieces of about leastPiece.
+const (
+	mostPiece  = 512 << 10
+	leastPiece = 16 << 10
+)
 
 // buffers are lent to a direction while it has something to carry, so that connections that wait have none.
-var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+var buffers = sync.Pool{New: func() any { b := make([]byte, mostPiece); return &b }}
 
 // pump copies one way, until the end of from (nil) or an error.
 func pump(to, from HalfCloser) error {
@@ -64,39 +71,99 @@ func pump(to, from HalfCloser) error {
 		_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, *b)
 		return err
 	}
-	raw, err := source.SyscallConn()
+	in, err := source.SyscallConn()
 	if err != nil {
 		return err
 	}
-	for {
-		var b *[]byte
-		var n int
-		var failed error
-		err := raw.Read(func(fd uintptr) bool {
-			b = buffers.Get().(*[]byte)
-			for {
-				if n, failed = unix.Read(int(fd), *b); !errors.Is(failed, unix.EINTR) {
-					break
-				}
-			}
-			if errors.Is(failed, unix.EAGAIN) {
-				buffers.Put(b)
-				return false
-			}
-			return true
-		})
-		if err != nil {
+	var out syscall.RawConn // nil: it knows only Write
+	if target, ok := to.(*net.TCPConn); ok {
+		if out, err = target.SyscallConn(); err != nil {
 			return err
 		}
-		if failed == nil && n > 0 {
-			_, failed = to.Write((*b)[:n])
-		} else if failed == nil {
-			buffers.Put(b)
-			return nil
+	}
+	for {
+		b, n, err := take(in, fits(out))
+		if err != nil || n == 0 {
+			return err
 		}
+		if err := give(to, out, b, n); err != nil {
+			return err
+		}
+	}
+}
+
+// take waits for something to read, and returns a lent buffer with up to most bytes of it; n is 0 at the end.
+func take(in syscall.RawConn, most int) (b *[]byte, n int, err error) {
+	var failed error
+	err = in.Read(func(fd uintptr) bool {
+		b = buffers.Get().(*[]byte)
+		n, failed = again(func() (int, error) { return unix.Read(int(fd), (*b)[:most]) })
+		if errors.Is(failed, unix.EAGAIN) {
+			buffers.Put(b)
+			b = nil
+			return false
+		}
+		return true
+	})
+	if err == nil {
+		err = failed
+	}
+	if b != nil && (err != nil || n == 0) {
 		buffers.Put(b)
-		if failed != nil {
-			return failed
+	}
+	return b, n, err
+}
+
+// give writes what is in a lent buffer, and takes it back. What the other side has no room for now waits in a piece of its own size.
+func give(to io.Writer, out syscall.RawConn, lent *[]byte, n int) (err error) {
+	b := (*lent)[:n]
+	if out != nil {
+		var failed error
+		err = out.Write(func(fd uintptr) bool {
+			n, failed = again(func() (int, error) { return unix.Write(int(fd), b) })
+			return true
+		})
+		if err == nil && failed != nil && !errors.Is(failed, unix.EAGAIN) {
+			err = failed
+		}
+		b = b[max(n, 0):]
+		if err == nil && len(b) > 0 {
+			b = slices.Clone(b)
+		}
+		buffers.Put(lent)
+	} else {
+		defer buffers.Put(lent)
+	}
+	if err == nil && len(b) > 0 {
+		_, err = to.Write(b)
+	}
+	return err
+}
+
+// fits is about how much a connection takes without waiting.
+func fits(out syscall.RawConn) int {
+	if out == nil {
+		return mostPiece
+	}
+	free := 0
+	err := out.Control(func(fd uintptr) {
+		size, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
+		queued, err2 := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+		if err == nil && err2 == nil {
+			free = size - queued
+		}
+	})
+	if err != nil {
+		return leastPiece // it is closed, which writing will say
+	}
+	return min(max(free, leastPiece), mostPiece)
+}
+
+// again calls f until no signal comes between.
+func again(f func() (int, error)) (n int, err error) {
+	for {
+		if n, err = f(); !errors.Is(err, unix.EINTR) {
+			return n, err
 		}
 	}
 }
