@@ -210,6 +210,9 @@ func sandboxOptions(c *cli.Context, o *build.Options) error {
 	case "host", "none":
 		o.Frontend["force-network-mode"], o.Network, o.HostNetwork = n, n, n == "host"
 	default:
+		if !(&config.Config{Network: n}).Bridged() {
+			return fmt.Errorf("cannot use --network %s: RUN is on a bridge network, on the host's network (host) or on none", n)
+		}
 		o.Network = n
 	}
 	var hosts []string
