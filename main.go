@@ -34,6 +34,8 @@ func main() {
 	switch os.Args[0] {
 	case stage.Devices:
 		os.Exit(commands.DevicesMain(os.Args[1:], streams))
+	case stage.DHCP:
+		os.Exit(commands.DHCPMain(streams))
 	case stage.Engine:
 		os.Exit(commands.EngineMain(ctx, os.Args, streams))
 	case commands.InsideStage:

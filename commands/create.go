@@ -46,6 +46,9 @@ func createContainer(c *cli.Context, h *run.Host, cfg config.Config, put maker) 
 	if strings.HasPrefix(cfg.Network, "container:") && (len(cfg.Ports) > 0 || cfg.PublishAll) {
 		return nil, fmt.Errorf("cannot publish ports with --network %s: the network is that container's; publish them there", cfg.Network)
 	}
+	if n, ok := cfg.NIC(); ok && (len(cfg.Ports) > 0 || cfg.PublishAll) {
+		return nil, fmt.Errorf("cannot publish ports with --network %s: the container has an address of its own on %s, where all of its ports are", cfg.Network, n.Bridge)
+	}
 	if helper, _ := cfg.UserMode(); (len(cfg.Ports) > 0 || cfg.PublishAll) && !cfg.Bridged() && helper == "" {
 		fmt.Fprintf(c.App.ErrWriter, "skiff: published ports are discarded with --network %s\n", cfg.Network)
 	}

@@ -37,6 +37,9 @@ func SwitchMain([]string) int { return exitOurs }
 // DevicesMain refuses: this executable reads no specs of devices.
 func DevicesMain([]string, Streams) int { return exitOurs }
 
+// DHCPMain refuses: this executable asks no server for addresses.
+func DHCPMain(Streams) int { return exitOurs }
+
 // EngineMain refuses: this executable has no engine in it.
 func EngineMain(_ context.Context, _ []string, s Streams) int {
 	return report(s.Err, "", fmt.Errorf("cannot run as the engine: this executable is the front only"))

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/netns/dhcp"
 	netswitch "github.com/skiff-containers/skiff/netns/switch"
 	"github.com/skiff-containers/skiff/run/cdi"
 	"github.com/skiff-containers/skiff/run/stage"
@@ -101,6 +102,22 @@ func DevicesMain(names []string, s Streams) int {
 		answer = stage.DevicesAnswer{Error: err.Error(), Hint: hintOf(err)}
 	}
 	if err := json.NewEncoder(s.Out).Encode(answer); err != nil {
+		return report(s.Err, "", err)
+	}
+	return 0
+}
+
+// DHCPMain answers a monitor's question about an address (run/stage).
+func DHCPMain(s Streams) int {
+	var q stage.LeaseQuestion
+	if err := json.NewDecoder(s.In).Decode(&q); err != nil {
+		return report(s.Err, "", err)
+	}
+	space, before := os.NewFile(3, "network namespace"), (*os.File)(nil)
+	if q.Moves {
+		before = os.NewFile(4, "network namespace before")
+	}
+	if err := json.NewEncoder(s.Out).Encode(dhcp.Serve(context.Background(), q, space, before)); err != nil {
 		return report(s.Err, "", err)
 	}
 	return 0

@@ -157,9 +157,16 @@ func (r *reader) place(cfg *config.Config) {
 	asked.Aliases, asked.Links = listOf(r.c, "network-alias"), listOf(r.c, "link")
 	special := asked.IPv4 != "" || asked.IPv6 != "" || asked.MAC != "" || len(asked.Aliases) > 0 || len(asked.Links) > 0
 	if !cfg.Bridged() {
+		_, nic := cfg.NIC()
 		switch {
 		case len(cfg.Places) > 1:
 			r.fail("network", fmt.Errorf("%s cannot be combined with other networks", cfg.Network))
+		case special && nic && asked.IPv6 == "" && len(asked.Aliases) == 0 && len(asked.Links) == 0:
+			cfg.SetNIC(asked)
+			_, err := config.ParseNetwork(cfg.Network)
+			r.fail("network", err)
+		case special && nic:
+			r.fail("network", fmt.Errorf("--ip6, --network-alias and --link need a bridge network, which %s is not", cfg.Network))
 		case special:
 			r.fail("network", fmt.Errorf("--ip, --ip6, --mac-address, --network-alias and --link need a bridge network, which %s is not", cfg.Network))
 		}

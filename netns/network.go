@@ -84,12 +84,9 @@ var (
 // Predefined says whether a name is one of the networks that exist without a file.
 func Predefined(name string) bool { return name == Bridge || name == Host || name == None }
 
-// lxcUserNIC is a word that other rootless tools have for a network by LXC's program of that name.
-const lxcUserNIC = "lxc-user-nic"
-
 // reserved are the words that --network understands otherwise.
 func reserved(name string) bool {
-	return slices.Contains([]string{Default, "container", "pasta", "slirp4netns", lxcUserNIC, "private", "ns"}, name)
+	return slices.Contains([]string{Default, "container", "pasta", "slirp4netns", "lxc-user-nic", "private", "ns"}, name)
 }
 
 // CheckName says whether a name may be one of a network (Docker's rule), without asking whether one has it.

@@ -170,9 +170,6 @@ func (s *Store) find(nameOrID string) (*Network, error) {
 		}
 	}
 	if !isHex(nameOrID) {
-		if nameOrID == lxcUserNIC {
-			return nil, fmt.Errorf("%w: %s is not part of this version; there are bridge, macvlan, pasta, slirp4netns, host and none", ErrNotFound, nameOrID)
-		}
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, nameOrID)
 	}
 	all, err := s.List()

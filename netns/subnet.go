@@ -229,7 +229,7 @@ func checkDriver(n *Network) error {
 		known = map[string]func(string) error{optionMTU: checkMTU, optionPrefix: checkPrefix, optionParent: checkParentName, optionMode: checkMode}
 	case DriverHost, DriverNull, None:
 		return fmt.Errorf("%w: there is one network with the driver %s, which is always there", ErrPredefined, n.Driver)
-	case "pasta", "slirp4netns":
+	case "pasta", "slirp4netns", "lxc-user-nic":
 		return fmt.Errorf("%s has no networks that are made: it is a container's own, `skiff run --network %s`", n.Driver, n.Driver)
 	case "overlay", "ipvlan":
 		return fmt.Errorf("the driver %s is not part of this version; there are bridge and macvlan", n.Driver)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/skiff-containers/skiff/netns"
+	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/log"
 	"github.com/skiff-containers/skiff/run/monitor"
@@ -134,6 +135,9 @@ func runtimeOf(c config.Config) (string, error) {
 func (h *Host) checkNetworks(c config.Config) error {
 	if helper, options := c.UserMode(); helper != "" {
 		return monitor.CheckUserMode(helper, options)
+	}
+	if n, ok := c.NIC(); ok {
+		return plug.CheckNIC(n)
 	}
 	if !c.Bridged() {
 		return nil

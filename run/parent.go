@@ -1,17 +1,19 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/plug"
+	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/stage"
 )
 
-// answer reads a monitor's answer. Before it a monitor may ask for what is the host's, where it has no rights: the parent of a macvlan network, or a port. Neither has a front that is
-// an ordinary user's.
+// answer reads a monitor's answer. Before it a monitor may ask for what is the host's, where it has no rights: the parent of a macvlan network, a port, or an interface on a bridge. Of these a front that is
+// an ordinary user's has the last only.
 func (h *Host) answer(conn *stage.Conn) (stage.Reply, error) {
 	for {
 		var reply stage.Reply
@@ -26,6 +28,8 @@ func (h *Host) answer(conn *stage.Conn) (stage.Reply, error) {
 			back = h.parent(reply.Network, files)
 		case reply.Kind == stage.Port && reply.Port != nil:
 			back, given = port(*reply.Port)
+		case reply.Kind == stage.NIC && reply.NIC != nil:
+			back = nic(*reply.NIC, reply.Pid)
 		default:
 			if reply.Warning != "" && h.Warn != nil {
 				h.Warn(reply.Warning)
@@ -40,6 +44,15 @@ func (h *Host) answer(conn *stage.Conn) (stage.Reply, error) {
 			return reply, err
 		}
 	}
+}
+
+// nic answers who asks for an interface on a bridge of the host's.
+func nic(n config.NIC, pid int) stage.Request {
+	back := stage.Request{Op: stage.OpNIC, Given: true}
+	if err := plug.GiveNIC(n, pid); err != nil {
+		back = stage.Request{Op: stage.OpNIC, Error: err.Error(), Hint: hintOf(err)}
+	}
+	return back
 }
 
 // parent answers who asks for a macvlan network's parent, in the namespace that comes along.
@@ -65,4 +78,13 @@ func (h *Host) giveParent(network string, space *os.File) error {
 		return fmt.Errorf("cannot give network %s a parent: it has none", n.Name)
 	}
 	return plug.Give(n, space)
+}
+
+// hintOf is what the user can do about an error, where it says so.
+func hintOf(err error) string {
+	var hint interface{ HintText() string }
+	if errors.As(err, &hint) {
+		return hint.HintText()
+	}
+	return ""
 }

@@ -37,10 +37,7 @@ func port(asked config.Port) (stage.Request, []*os.File) {
 		back.Hint = fmt.Sprintf("publish a higher one, give skiff the capability, or let all users have it: `sysctl net.ipv4.ip_unprivileged_port_start=%d`", p.Host)
 	default:
 		back.Error = err.Error()
-		var hint interface{ HintText() string }
-		if errors.As(err, &hint) {
-			back.Hint = hint.HintText()
-		}
+		back.Hint = hintOf(err)
 	}
 	return back, nil
 }

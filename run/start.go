@@ -86,9 +86,10 @@ func (h *Host) Launch() (*Launch, error) {
 	return &Launch{h, conn, starting}, nil
 }
 
-// engine is the program that a container's monitor may have to start as the switch or to find devices; "" when it will not.
+// engine is the program that a container's monitor may have to start as the switch, for an address or to find devices; "" when it will not.
 func (h *Host) engine(c *config.Config) (string, error) {
-	if !c.Bridged() && len(c.CDI) == 0 {
+	_, nic := c.NIC()
+	if !c.Bridged() && !nic && len(c.CDI) == 0 {
 		return "", nil
 	}
 	return h.Engine()

@@ -21,8 +21,8 @@ type driver struct {
 	program string // that must be installed
 	uplink  string // SKIFF_UPLINK
 	// promises are conditions of the script: own-address (another than lo's), gateway (a default route), names (the host's resolver answers), world (servers on the
-	// host's addresses are reached), ports (-p), hosts (everything is the host's), shared (everything is another container's), needs-switch, helper (a program of
-	// the monitor's), router (the address for the host's loopback is the router's when it was not asked for, which is left alone).
+	// host's addresses are reached), ports (-p), refuses-ports (-p is an error), hosts (everything is the host's), shared (everything is another container's), needs-switch, helper (a program of
+	// the monitor's), room (skiff is that of a host of its own), router (the address for the host's loopback is the router's when it was not asked for, which is left alone).
 	promises string
 	// How the host's loopback is reached when it is asked for: another --network, a flag more, and the host's address then. Nothing: not at all.
 	loopback, flag, address string
@@ -45,10 +45,16 @@ func drivers() []driver {
 		{name: "slirp4netns", network: "slirp4netns", program: "slirp4netns", promises: "own-address gateway names world ports helper", loopback: "slirp4netns:allow_host_loopback=true", address: "10.0.2.2"},
 		// The host's addresses are the container's own there.
 		{name: "pasta", network: "pasta", program: "pasta", promises: "own-address gateway names ports helper router", loopback: "pasta:--map-gw", address: "GATEWAY"},
+		// In a host of its own, where skiff is called by a user of that one. Its server tells of a name server that nobody is.
+		{
+			name: "lxc-user-nic", network: "lxc-user-nic", program: "/usr/libexec/lxc/lxc-user-nic", promises: "own-address gateway refuses-ports room",
+			setUp: "setsid sh $ROOMS/lxc_commands.sh >$WORK/room.log 2>&1 & until [ -e $WORK/room ]; do kill -0 $! || { cat $WORK/room.log >&2; exit 1; }; sleep 0.1; done",
+			end:   "kill $(cat $WORK/room)",
+		},
 		{name: "host", network: "host", promises: "hosts own-address gateway names world"},
 		{name: "none", network: "none"},
 		{
-			name: "container", network: "container:other", promises: strings.Replace(served, "ports", "ports shared", 1),
+			name: "container", network: "container:other", promises: strings.Replace(served, "ports", "ports shared refuses-ports", 1),
 			setUp: "skiff network create mine; skiff run -d --name other --network mine -p 80 busybox sleep 1000", end: "skiff rm -f other; skiff network rm mine",
 		},
 	}
@@ -109,6 +115,9 @@ func (d driver) tell(env *testscript.Env) error {
 	} {
 		env.Setenv(k, v)
 	}
+	if d.has("room") {
+		env.Setenv("PATH", filepath.Join(env.WorkDir, "commands")+":"+env.Getenv("PATH"))
+	}
 	for name, text := range map[string]string{"setup.sh": d.setUp, "end.sh": d.end} {
 		if err := os.WriteFile(filepath.Join(env.Cd, name), []byte(text+"\n"), 0o644); err != nil {
 			return err
@@ -122,11 +131,14 @@ func (d driver) has(promise string) bool { return slices.Contains(strings.Fields
 // condition answers the script's: a promise, or what the machine has.
 func (d driver) condition(name string) (bool, error) {
 	switch name {
-	case "own-address", "gateway", "names", "world", "ports", "hosts", "shared", "needs-switch", "helper", "router":
+	case "own-address", "gateway", "names", "world", "ports", "refuses-ports", "hosts", "shared", "room", "needs-switch", "helper", "router":
 		return d.has(name), nil
 	case "loopback-asked":
 		return d.address != "" && (d.address != "GATEWAY" || hostGateway() != ""), nil
 	case "missing-program":
+		if all, err := condition("mapauto"); d.has("room") && !all {
+			return true, err
+		}
 		_, err := exec.LookPath(d.program)
 		return d.program != "" && err != nil, nil
 	case "host-address":

@@ -72,6 +72,10 @@ func setUp(env *testscript.Env, shape, bin string) error {
 	if err := os.Chmod(env.WorkDir, 0o755); err != nil {
 		return err
 	}
+	here, err := os.Getwd()
+	if err != nil {
+		return err
+	}
 	env.Values[scriptT{}] = env.T()
 	env.Setenv("HOME", home)
 	env.Setenv("XDG_DATA_HOME", data)
@@ -86,6 +90,7 @@ func setUp(env *testscript.Env, shape, bin string) error {
 	if bus, ok := userBus(); ok {
 		env.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path="+bus) // scripts have a runtime directory of their own
 	}
+	env.Setenv("ROOMS", filepath.Join(here, "rooms")) // hosts of one's own
 	env.Setenv("LANG", "C.UTF-8")
 	env.Setenv("TERM", "xterm")
 	env.Defer(func() { tearDown(env.Vars, run) })

@@ -23,7 +23,7 @@ func floors() map[string]int {
 	return map[string]int{
 		"run/config": 0, "run/seccomp": 0, "run/fork": 0, "storage/disk": 0, "storage/ref": 0, "storage/plain": 0,
 		"run/oci": 1, "run/stage": 1, "run/cgroup": 1, "run/userns": 1, "run/log": 1, "run/cdi": 1, "netns": 1, "storage/record": 1, "storage/image": 1, "storage/layer": 1, "storage/volume": 1, "storage/archive": 1,
-		"run/spec": 2, "run/hook": 2, "run/processes": 2, "storage": 2, "netns/plug": 2, "netns/switch/relay": 2,
+		"run/spec": 2, "run/hook": 2, "run/processes": 2, "storage": 2, "netns/plug": 2, "netns/dhcp": 2, "netns/switch/relay": 2,
 		"run/monitor": 3, "run/bundle": 3, "pull": 3, "netns/switch/uplink": 3,
 		"netns/switch": 4,
 		"run":          4,
@@ -48,6 +48,7 @@ func banned() [][2]string {
 		{"github.com/moby/buildkit", "building belongs to the engine"},
 		{"gvisor.dev/", "the network stack belongs to the engine"},
 		{"github.com/sirupsen/logrus", "initialises at each start"},
+		{"github.com/insomniacslk/dhcp", "asking for addresses belongs to the engine"},
 		{"google.golang.org/", "nothing in the front speaks protobuf"},
 		{"testing", "tests are not part of the program"},
 	}

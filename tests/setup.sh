@@ -8,7 +8,7 @@ what=${1:-test}
 
 # Commands and the Debian packages that bring them.
 need_run='newuidmap:uidmap busybox:busybox-static tar:tar git:git make:make'
-need_test='docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc crun:crun dpkg-deb:dpkg setpriv:util-linux slirp4netns:slirp4netns pasta:passt ps:procps ip:iproute2 nft:nftables dbus-daemon:dbus podman:podman conmon:conmon bwrap:bubblewrap unshare:util-linux skopeo:skopeo ssh-agent:openssh-client'
+need_test='/usr/libexec/lxc/lxc-user-nic:liblxc-common docker-registry:docker-registry mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs runc:runc crun:crun dpkg-deb:dpkg setpriv:util-linux slirp4netns:slirp4netns pasta:passt ps:procps ip:iproute2 nft:nftables dbus-daemon:dbus podman:podman conmon:conmon bwrap:bubblewrap unshare:util-linux skopeo:skopeo ssh-agent:openssh-client'
 optional_bench='bwrap:bubblewrap'
 
 missing() {

@@ -120,7 +120,8 @@ const NoNetwork = "none"
 // Bridged says whether the container is on networks that the switch serves.
 func (c *Config) Bridged() bool {
 	helper, _ := c.UserMode()
-	return helper == "" && c.Network != NoNetwork && c.Network != "host" && !strings.HasPrefix(c.Network, "container:")
+	_, nic := c.NIC()
+	return helper == "" && !nic && c.Network != NoNetwork && c.Network != "host" && !strings.HasPrefix(c.Network, "container:")
 }
 
 // The user-mode networks that a program of that name brings.

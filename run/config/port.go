@@ -140,6 +140,9 @@ func ParseNetwork(s string) (Place, error) {
 		return Place{Network: "bridge"}, nil
 	case name == Slirp, name == Pasta:
 		return Place{Network: s}, nil
+	case name == LXC:
+		_, err := parseNIC(s)
+		return Place{Network: s}, err
 	case name == "container":
 		return Place{}, fmt.Errorf("invalid network %q: write container:NAME", s)
 	}
@@ -182,7 +185,7 @@ func ParseNetwork(s string) (Place, error) {
 	switch p.Network {
 	case "":
 		return p, fmt.Errorf("invalid network %q: it names none", s)
-	case "host", "none", "container", Slirp, Pasta:
+	case "host", "none", "container", Slirp, Pasta, LXC:
 		return p, fmt.Errorf("invalid network %q: %s is no network but a mode, which takes no alias, address or name=; write --network %[2]s", s, p.Network)
 	}
 	if strings.ContainsAny(p.Network, ",=:/ \t\n\x00") {

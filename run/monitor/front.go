@@ -55,6 +55,19 @@ func (f *front) port(p plug.Port) (*os.File, error) {
 	return got[0], nil
 }
 
+// nic asks for an interface on a bridge of the host's, in the network namespace of process pid.
+func (f *front) nic(n config.NIC, pid int) error {
+	if f == nil {
+		return fmt.Errorf("cannot get an interface on bridge %s: whoever started the container has gone", n.Bridge)
+	}
+	got, given, err := f.ask(stage.Reply{Kind: stage.NIC, NIC: &n, Pid: pid}, stage.OpNIC)
+	closeAll(got)
+	if err == nil && !given {
+		err = fmt.Errorf("cannot get an interface on bridge %s: whoever started the container has gone", n.Bridge)
+	}
+	return err
+}
+
 func closeAll(files []*os.File) {
 	for _, f := range files {
 		f.Close()

@@ -59,6 +59,7 @@ type monitor struct {
 	sockets map[int]*os.File // of published ports, between two lives: those that are the front's to make
 	name    string           // the host name that comes with a shared network; "" otherwise
 	user    *userMode        // nil without a helper
+	nic     *nic             // nil without an interface on a bridge of the host's
 	files   hostTexts        // what was written of them
 	network *network         // nil without networks that the switch serves
 	health  *image.Health    // nil without a health check
@@ -175,13 +176,17 @@ func (m *monitor) conclude(exit record.Exit) int {
 	early := m.record.Config.Remove && m.layer.Detached && m.native() // nothing of it is mounted by a path, which retiring changes
 	var err error
 	if early {
+		m.unwatchNIC()
+		m.nic.release()
 		err = m.retire(exit)
 	} else {
 		err = m.finish(exit)
 	}
 	m.answer(exit.Code, true)
 	if early {
-		err = errors.Join(err, m.free(&exit), m.store.Release(m.record.ID))
+		err = errors.Join(err, m.free(&exit))
+		m.release()
+		err = errors.Join(err, m.store.Release(m.record.ID))
 	}
 	if m.record.Config.Remove {
 		err = errors.Join(err, m.store.DeleteRetired(m.record.ID, layer.Delete))
@@ -233,7 +238,7 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 			return err
 		}
 	}
-	bundle.Unheld = m.native() && !c.Tty && m.network == nil && m.user == nil && bundle.Hooks == nil
+	bundle.Unheld = m.native() && !c.Tty && m.network == nil && m.user == nil && m.nic == nil && bundle.Hooks == nil
 	switch {
 	case m.network != nil:
 		if conn != nil {
@@ -242,6 +247,12 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 		bundle.Meanwhile = m.network.connect
 	case m.user != nil:
 		bundle.Meanwhile = m.user.connect
+	case m.nic != nil:
+		m.nic.front = nil
+		if conn != nil {
+			m.nic.front = &front{conn}
+		}
+		bundle.Meanwhile = m.connectNIC
 	}
 	if err := m.gather(); err != nil {
 		return err
@@ -281,6 +292,9 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	if m.user != nil {
 		recordPorts(&started, m.user.ports)
 	}
+	if m.nic != nil {
+		m.nic.record(&started)
+	}
 	if err := m.store.WriteStarted(m.record.ID, started, m.sync); err != nil {
 		return errors.Join(err, m.discard(), m.listener.Close()) // what cannot be recorded must not run
 	}
@@ -318,13 +332,17 @@ func (m *monitor) resume() error {
 
 // watch looks after what the running container needs.
 func (m *monitor) watch() {
-	if m.network == nil && m.health == nil {
+	if m.network == nil && m.health == nil && m.nic == nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.unwatch = cancel
 	if m.network != nil {
 		go m.network.watch(ctx)
+	}
+	if m.nic != nil {
+		m.nic.watched = make(chan struct{})
+		go m.watchNIC(ctx, m.nic)
 	}
 	if m.health != nil {
 		go m.watchHealth(ctx, m.health)
@@ -374,6 +392,7 @@ func (m *monitor) free(exit *record.Exit) error {
 	if m.unwatch != nil {
 		m.unwatch()
 		m.unwatch = nil
+		m.nic.await()
 	}
 	if m.network != nil {
 		m.space, m.sockets = m.network.keep(m.space), m.network.sockets
@@ -412,8 +431,10 @@ func (m *monitor) free(exit *record.Exit) error {
 	return errors.Join(errs...)
 }
 
-// release gives up the ports of the container's that the switch cannot: there is no next life.
+// release gives up what is kept from life to life, the interface on a bridge of the host's and the ports of the container's that the switch cannot: there is no next life.
 func (m *monitor) release() {
+	m.nic.release()
+	m.nic = nil
 	for _, socket := range m.sockets {
 		socket.Close()
 	}

@@ -44,6 +44,7 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 	if m.user, err = m.openUserMode(img); err != nil {
 		return b, err
 	}
+	m.nic = m.openNIC()
 	kind, _, err := layer.Choose(ctx, m.store.Data, layer.Kind(m.record.Layer))
 	if err != nil {
 		return b, err
@@ -289,6 +290,8 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 			if hosts += n.hosts(full); n.served() {
 				hosts += hostNames(c.AddHost)
 			}
+		case m.nic != nil:
+			hosts += m.nic.hosts(full)
 		case m.user != nil && m.user.name == config.Slirp:
 			hosts += m.user.host(slirpGuest).String() + "\t" + full + "\n"
 		default:
@@ -309,6 +312,11 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 		r.Servers = n.resolver() // which asks those of --dns for a container on a network with names
 	case m.user != nil && len(c.DNS) == 0:
 		r.Servers = m.user.resolver()
+	case m.nic != nil && len(c.DNS) == 0:
+		var search []string
+		if r.Servers, search = m.nic.resolver(); len(r.Servers) > 0 && len(r.Search) == 0 {
+			r.Search = search
+		}
 	}
 	data, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil {

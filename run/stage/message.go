@@ -22,6 +22,9 @@ import (
 //	  |<- Reply{Kind: port, Port} ---------------------|   before the answer to start: a port of the host that the switch may not
 //	  |-- Request{Op: port, Given|Error} + socket ---->|   bind; a front with CAP_NET_BIND_SERVICE can
 //
+//	  |<- Reply{Kind: nic, NIC, Pid} ------------------|   before the answer to start: an interface on a bridge of the host's, for the
+//	  |-- Request{Op: nic, Given|Error} -------------->|   namespace of a process, made by a set-uid program that works for the front only
+//
 //	  |-- Request{Op: stop|signal|resize|ping} ------->|   as the first request: answered by ok or error
 //
 // Closing the connection detaches: the container or exec goes on without it.
@@ -49,13 +52,14 @@ const (
 	OpUpdate     Op = "update"
 	OpParent     Op = "parent" // answers Parent
 	OpPort       Op = "port"   // answers Port; the socket comes along
+	OpNIC        Op = "nic"    // answers NIC
 	OpDisconnect Op = "disconnect"
 )
 
 // Request is what the front asks of a monitor.
 type Request struct {
 	Op Op `json:"op"`
-	// Of start: which container, and the program that the switch is and that finds devices ("" when it needs neither).
+	// Of start: which container, and the program that the switch is that gets addresses by DHCP and finds devices ("" when it needs none of these).
 	ID     string `json:"id,omitzero"`
 	Engine string `json:"engine,omitzero"`
 	// Streams says which descriptors come along, in this order: of a non-terminal process the front's own standard streams, handed over; of a terminal
@@ -104,6 +108,7 @@ const (
 	Exit     Kind = "exit"
 	Parent   Kind = "parent" // a question: Network
 	Port     Kind = "port"   // a question: Port
+	NIC      Kind = "nic"    // a question: NIC and Pid
 )
 
 // Reply is a monitor's answer.
@@ -120,6 +125,8 @@ type Reply struct {
 	Network string `json:"network,omitzero"`
 	// Port is the one whose socket is asked for: its place on the host, of which there may be several to choose from.
 	Port *config.Port `json:"port,omitempty"`
+	// NIC is the interface that the network namespace of process Pid is to have.
+	NIC *config.NIC `json:"nic,omitempty"`
 }
 
 // DevicesAnswer is what the stage Devices prints, in JSON.
