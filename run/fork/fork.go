@@ -170,6 +170,9 @@ func (c *Child) Decode(b []byte) ([]byte, error) {
 		i := int(binary.NativeEndian.Uint32(b))
 		errno := unix.Errno(binary.NativeEndian.Uint32(b[4:]))
 		if i < len(c.steps) {
+			if c.steps[i].nr == unix.SYS_UNSHARE && errno == unix.ENOSPC {
+				return nil, fmt.Errorf("cannot %s: %w", c.steps[i].what, Limit(errno))
+			}
 			return nil, &Error{What: c.steps[i].what, Errno: errno}
 		}
 	}

@@ -49,7 +49,7 @@ func (Native) Create(_ context.Context, bundle Bundle) (Container, error) {
 	})
 	runtime.KeepAlive(bundle)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the container's namespaces: %w", err)
+		return nil, fmt.Errorf("cannot make the container's namespaces: %w", fork.Limit(err))
 	}
 	c := &native{process: process{child: child, args: bundle.Spec.Process.Args}, unheld: bundle.Unheld}
 	if bundle.Unheld {
