@@ -112,6 +112,9 @@ const patience = 20 * time.Second
 
 // Connect finds the user's switch, or starts it. It runs in a monitor, inside the user namespace.
 func Connect(o Options) (*Cable, error) {
+	if err := awaitOther(Dir(o.Run)); err != nil {
+		return nil, err
+	}
 	sock := filepath.Join(Dir(o.Run), Sock)
 	if conn, err := stage.Dial(sock); err == nil {
 		return &Cable{conn: conn}, nil
