@@ -102,9 +102,17 @@ func (s *Set) Create(v Volume) (vol *Volume, created bool, err error) {
 	}
 	data, err := plain.Marshal(v)
 	if err == nil {
+		err = os.Mkdir(filepath.Join(temp, dataDir), 0o755)
+	}
+	if err == nil {
 		// Whatever the umask here: the users inside are not those that it is about.
-		err = errors.Join(os.Mkdir(filepath.Join(temp, dataDir), 0o755), os.Chmod(filepath.Join(temp, dataDir), 0o755), os.WriteFile(filepath.Join(temp, freshFile), nil, 0o600), //nolint:forbidigo // empty, in a directory that is not there yet
-			disk.WriteFile(filepath.Join(temp, metaFile), data, 0o600, disk.Durable))
+		err = os.Chmod(filepath.Join(temp, dataDir), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(temp, freshFile), nil, 0o600) //nolint:forbidigo // empty, in a directory that is not there yet
+	}
+	if err == nil {
+		err = disk.WriteFile(filepath.Join(temp, metaFile), data, 0o600, disk.Durable)
 	}
 	if err == nil {
 		err = os.Rename(temp, filepath.Join(s.dir, v.Name))
