@@ -134,14 +134,14 @@ func (s *Starting) finish() error {
 	return nil
 }
 
-// Abort ends a process that is not wanted any more; its namespace goes with it when it made one.
+// Abort ends a process that is not wanted any more; its namespace goes with it when it made one. What is wrong with the namespace's maps is not said: they may just have come too late for a process
+// that has heard already that nobody wants it.
 func (s *Starting) Abort() error {
-	var err error
 	if s.maps != nil {
-		err = s.maps()
+		_ = s.maps() // whoever wants a namespace hears of it
 	}
 	reapFailed(s.child)
-	return errors.Join(err, s.child.Channel.Close())
+	return s.child.Channel.Close()
 }
 
 // tryJoin starts the child in a living member's namespace; nil without error means that there is none.
