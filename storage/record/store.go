@@ -28,9 +28,16 @@ var (
 // NewID makes a container id: 64 random hex digits.
 func NewID() string {
 	var b [32]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
+	for {
+		rand.Read(b[:])
+		if id := hex.EncodeToString(b[:]); hostName(id[:12]) {
+			return id
+		}
+	}
 }
+
+// hostName says whether the beginning of an id is a name: it is the container's host name, and the C library takes one of decimal digits for an address, which is then none (as Docker has it).
+func hostName(beginning string) bool { return strings.ContainsAny(beginning, "abcdef") }
 
 // Pending is a container being made under tmp-<id>, locked by its maker.
 type Pending struct {
