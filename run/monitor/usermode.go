@@ -68,36 +68,45 @@ func (m *monitor) openUserMode(img *image.Image) (*userMode, error) {
 	if name == config.Slirp && err != nil {
 		return nil, err
 	}
-	u.ports, err = ports(allPorts(c, img))
-	for i := range u.ports {
-		if err == nil && u.ports[i].Host == 0 {
-			u.ports[i].Host, err = freePort(u.ports[i])
-		}
+	if u.ports, err = ports(allPorts(c, img)); err == nil {
+		err = u.reserve()
 	}
 	return u, err
 }
 
-// freePort finds a port of the host that nothing listens on.
-func freePort(p plug.Port) (uint16, error) {
-	kind := unix.SOCK_STREAM
-	if p.Protocol == "udp" {
-		kind = unix.SOCK_DGRAM
+// reserve finds out whether the ports can be had, and chooses those that may be any or of a range: helpers say little about one that they do not get. They bind them themselves, a moment later.
+func (u *userMode) reserve() error {
+	var held []*os.File
+	defer func() { closeAll(held) }()
+	for i := range u.ports {
+		p := &u.ports[i]
+		socket, err := plug.Bind(*p)
+		if errors.Is(err, unix.EACCES) {
+			return &plug.Refusal{
+				Text: fmt.Sprintf("cannot publish port %s with %s: ports below 1024 are not for programs without CAP_NET_BIND_SERVICE on the host", p.Title(), u.name),
+				Hint: fmt.Sprintf("publish a higher one, or let users have it: `sudo sysctl net.ipv4.ip_unprivileged_port_start=%d`; on the default network, bridge, root's containers have them", p.Host),
+			}
+		}
+		if err != nil {
+			return err
+		}
+		held = append(held, socket)
+		if p.Host, err = portOf(socket); err != nil {
+			return err
+		}
+		p.HostEnd = 0
 	}
-	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Close(fd)
-	at := &unix.SockaddrInet4{}
-	if p.IP.Is4() {
-		at.Addr = p.IP.As4()
-	}
-	if err := unix.Bind(fd, at); err != nil {
-		return 0, fmt.Errorf("cannot find a free port: %w", err)
-	}
-	own, err := unix.Getsockname(fd)
-	if four, ok := own.(*unix.SockaddrInet4); ok && err == nil {
-		return uint16(four.Port), nil
+	return nil
+}
+
+// portOf is the port of a socket.
+func portOf(socket *os.File) (uint16, error) {
+	own, err := unix.Getsockname(int(socket.Fd()))
+	switch at := own.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(at.Port), nil
+	case *unix.SockaddrInet6:
+		return uint16(at.Port), nil
 	}
 	return 0, fmt.Errorf("cannot find a free port: %w", err)
 }

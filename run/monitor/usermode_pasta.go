@@ -73,6 +73,13 @@ func (u *userMode) pastaArgs(pid, space string) ([]string, error) {
 	return append(append(args, given...), "--no-netns-quit", "--netns", space), nil
 }
 
+// isRoots says whether root of this user namespace is the machine's.
+func isRoots() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	f := strings.Fields(string(data))
+	return err == nil && len(f) > 1 && f[0] == "0" && f[1] == "0"
+}
+
 // connectPasta starts pasta in the foreground: it says in its pid file that the network is there.
 func (u *userMode) connectPasta(pid int) error {
 	file := filepath.Join(u.dir, "pasta.pid")
@@ -81,6 +88,9 @@ func (u *userMode) connectPasta(pid int) error {
 	args, err := u.pastaArgs(file, u.bound)
 	if err != nil {
 		return err
+	}
+	if isRoots() {
+		args = append([]string{"--runas", "0"}, args...) // it takes itself for root of the machine, and would become nobody, who has no rights here
 	}
 	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) { // of a life before
 		return fmt.Errorf("cannot start pasta: %w", err)
