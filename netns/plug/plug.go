@@ -45,6 +45,7 @@ type Request struct {
 	Places    []Place `json:"places,omitzero"`
 	Ports     []Port  `json:"ports,omitzero"`
 	Network   string  `json:"network,omitzero"`       // of OpDetach: the id
+	Default   string  `json:"default,omitzero"`       // of OpDetach: the id of the network whose gateway is the default route from then on
 	Loopback  bool    `json:"host_loopback,omitzero"` // the container may reach the host's loopback
 	Lent      []int   `json:"lent,omitzero"`          // of OpLend: the places of ports whose sockets come along
 }

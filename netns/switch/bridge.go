@@ -276,10 +276,15 @@ func (s *space) dress(n *netns.Network, p plug.Place, inside *netlink.Handle) er
 	if err := inside.LinkModify(&netlink.GenericLink{LinkAttrs: up, LinkType: peer.Type()}); err != nil {
 		return fmt.Errorf("cannot bring up %s in the container: %w", e.Iface, err)
 	}
+	return lead(n, p, inside, peer)
+}
+
+// lead makes the gateway of a container's place, whose interface is peer, the default route, if that is what it is to be.
+func lead(n *netns.Network, p plug.Place, inside *netlink.Handle, peer netlink.Link) error {
 	if !p.Default || n.Internal {
 		return nil
 	}
-	for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
+	for _, a := range []netip.Addr{p.Endpoint.IPv4, p.Endpoint.IPv6} {
 		subnet, ok := n.SubnetOf(a)
 		if !a.IsValid() || !ok {
 			continue

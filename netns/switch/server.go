@@ -73,7 +73,9 @@ func (g *guest) answer(r plug.Request, files []*os.File) (plug.Reply, []*os.File
 			err = g.connect(r.Places)
 		}
 	case plug.OpDetach:
-		err = g.disconnect(r.Network)
+		if err = g.disconnect(r.Network); err == nil && r.Default != "" {
+			err = g.lead(r.Default)
+		}
 	case plug.OpLend:
 		files, err = g.borrow(r.Lent, files)
 	default:
@@ -195,6 +197,33 @@ func (g *guest) disconnect(network string) error {
 		}
 	}
 	return errors.New("cannot disconnect: the container is not on that network")
+}
+
+// lead makes a network's gateway the default route.
+func (g *guest) lead(network string) error {
+	for _, c := range g.cables {
+		if c.place.Network.ID != network {
+			continue
+		}
+		inside, err := handleIn(g.container)
+		if err != nil {
+			return err
+		}
+		defer inside.Close()
+		g.mu.Lock()
+		c.place.Default = true
+		g.mu.Unlock()
+		n := &c.place.Network
+		if c.bridge != nil {
+			n = &c.bridge.network
+		}
+		peer, err := inside.LinkByName(c.place.Endpoint.Iface)
+		if err != nil {
+			return fmt.Errorf("cannot find %s in the container: %w", c.place.Endpoint.Iface, err)
+		}
+		return lead(n, c.place, inside, peer)
+	}
+	return errors.New("cannot change the default route: the container is not on that network")
 }
 
 // leave takes everything back: the container has ended, or its monitor has.

@@ -72,7 +72,7 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 		}
 		n.request.Places = append(n.request.Places, place)
 	}
-	n.request.Places[defaultPlace(places)].Default = true
+	n.request.Places[defaultPlace(n.request.Places)].Default = true
 	list, err := ports(allPorts(c, img))
 	if err != nil {
 		return n, err
@@ -130,11 +130,12 @@ func addresses(e netns.Endpoint) (all []netip.Addr) {
 	return all
 }
 
-// defaultPlace is whose gateway is the default route.
-func defaultPlace(places []config.Place) int {
+// defaultPlace is whose gateway is the default route: of the networks that have a way out that with the highest priority, then the first.
+func defaultPlace(places []plug.Place) int {
 	best := 0
 	for i, p := range places {
-		if p.Priority > places[best].Priority {
+		b := places[best]
+		if b.Network.Internal && !p.Network.Internal || b.Network.Internal == p.Network.Internal && p.Endpoint.Priority > b.Endpoint.Priority {
 			best = i
 		}
 	}
@@ -170,6 +171,9 @@ func (m *monitor) take(store *netns.Store, p config.Place, i int) (plug.Place, e
 		other, err := m.store.Find(name)
 		if err != nil {
 			return place, fmt.Errorf("cannot link: %w", err)
+		}
+		if there, err := store.Endpoint(n, other.ID); !n.User() && (err != nil || there == nil) { // no name server will find it later
+			return place, errors.Join(fmt.Errorf("cannot link to container %s: it does not run on network %s", other.Name, n.Name), err)
 		}
 		e.Links[alias] = other.ID
 	}
@@ -423,9 +427,21 @@ func (n *network) named() bool {
 	})
 }
 
-// hosts are the container's own lines of /etc/hosts.
+// hosts are the container's own lines of /etc/hosts, and those of the containers that it is linked with on the default network, which has no names.
 func (n *network) hosts(names string) string {
 	var text strings.Builder
+	for _, p := range n.request.Places {
+		if p.Network.User() {
+			continue
+		}
+		for _, alias := range slices.Sorted(maps.Keys(p.Endpoint.Links)) {
+			if there, err := n.store.Endpoint(&p.Network, p.Endpoint.Links[alias]); err == nil && there != nil { // it may have gone since
+				for _, a := range addresses(*there) {
+					text.WriteString(a.String() + "\t" + strings.Join(slices.Compact([]string{alias, there.Container[:12], there.Name}), " ") + "\n")
+				}
+			}
+		}
+	}
 	for _, p := range n.request.Places {
 		for _, a := range addresses(p.Endpoint) {
 			text.WriteString(a.String() + "\t" + names + "\n")

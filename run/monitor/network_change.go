@@ -47,12 +47,18 @@ func (m *monitor) joinNetwork(p config.Place, f *front) error {
 	if err != nil {
 		return err
 	}
-	place.Default = len(n.request.Places) == 0
+	// The default route stays where it is, if there is one.
+	place.Default = !slices.ContainsFunc(n.request.Places, func(o plug.Place) bool { return o.Default && (!o.Network.Internal || joined.Internal) })
 	err = n.provide(f, func() error {
 		return n.cable.Ask(plug.Request{Op: plug.OpConnect, Container: m.record.ID, Places: []plug.Place{place}})
 	})
 	if err != nil {
 		return errors.Join(err, n.store.Detach(&place.Network, m.record.ID))
+	}
+	if place.Default {
+		for i := range n.request.Places {
+			n.request.Places[i].Default = false // an internal network's
+		}
 	}
 	n.request.Places = append(n.request.Places, place)
 	return errors.Join(m.rewrite(n), m.refreshFiles(n))
@@ -74,11 +80,16 @@ func (m *monitor) leaveNetwork(name string) error {
 	if i < 0 {
 		return fmt.Errorf("cannot disconnect container %s: it is not on network %s", m.record.Name, name)
 	}
-	place := n.request.Places[i]
-	if err := n.cable.Ask(plug.Request{Op: plug.OpDetach, Container: m.record.ID, Network: place.Network.ID}); err != nil {
+	place, rest := n.request.Places[i], slices.Delete(slices.Clone(n.request.Places), i, i+1)
+	request := plug.Request{Op: plug.OpDetach, Container: m.record.ID, Network: place.Network.ID}
+	if place.Default && len(rest) > 0 {
+		next := &rest[defaultPlace(rest)]
+		next.Default, request.Default = true, next.Network.ID
+	}
+	if err := n.cable.Ask(request); err != nil {
 		return err
 	}
-	n.request.Places = slices.Delete(n.request.Places, i, i+1)
+	n.request.Places = rest
 	return errors.Join(n.store.Detach(&place.Network, m.record.ID), m.rewrite(n), m.refreshFiles(n))
 }
 
