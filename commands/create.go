@@ -43,8 +43,8 @@ type maker func(ctx context.Context, cfg config.Config, name string) (*record.Co
 
 // createContainer gets the image as --pull says, records the container and writes --cidfile.
 func createContainer(c *cli.Context, h *run.Host, cfg config.Config, put maker) (*record.Container, error) {
-	if strings.HasPrefix(cfg.Network, "container:") && (len(cfg.Ports) > 0 || cfg.PublishAll) {
-		return nil, fmt.Errorf("cannot publish ports with --network %s: the network is that container's; publish them there", cfg.Network)
+	if err := checkShared(cfg); err != nil {
+		return nil, err
 	}
 	if n, ok := cfg.NIC(); ok && (len(cfg.Ports) > 0 || cfg.PublishAll) {
 		return nil, fmt.Errorf("cannot publish ports with --network %s: the container has an address of its own on %s, where all of its ports are", cfg.Network, n.Bridge)
@@ -66,6 +66,25 @@ func createContainer(c *cli.Context, h *run.Host, cfg config.Config, put maker) 
 		err = errors.Join(err, cidfile.Close())
 	}
 	return t, err
+}
+
+// checkShared refuses what is another container's to say, whose network is shared.
+func checkShared(cfg config.Config) error {
+	if !strings.HasPrefix(cfg.Network, "container:") {
+		return nil
+	}
+	if len(cfg.Ports) > 0 || cfg.PublishAll {
+		return fmt.Errorf("cannot publish ports with --network %s: the network is that container's; publish them there", cfg.Network)
+	}
+	for _, given := range []struct {
+		flag string
+		any  bool
+	}{{"add-host", len(cfg.AddHost) > 0}, {"dns", len(cfg.DNS) > 0}, {"dns-search", len(cfg.DNSSearch) > 0}, {"dns-option", len(cfg.DNSOptions) > 0}} {
+		if given.any {
+			return fmt.Errorf("cannot use --%s with --network %s: hosts and name servers are that container's; give it there", given.flag, cfg.Network)
+		}
+	}
+	return nil
 }
 
 // openCIDFile makes the file; one that exists belongs to another container.
