@@ -83,10 +83,7 @@ func hintOf(err error) string {
 	if strings.Contains(err.Error(), unix.EMFILE.Error()) { // by its words: a monitor's answer has no number
 		return "raise the limit of open files (ulimit -n): 64 are enough for a container"
 	}
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return disk.FullHint
-	}
-	return ""
+	return disk.Hint(err)
 }
 
 // misused is an error in the value of a flag; Unwrap gives the reason.

@@ -42,7 +42,7 @@ func explain(doing, object string, err error) error {
 		e.Help = disk.FullHint
 	case errors.Is(err, unix.EROFS):
 		e.What = fmt.Sprintf("cannot %s %s: the file system is read-only", doing, object)
-		e.Help = "keep the data elsewhere with --root"
+		e.Help = disk.ReadOnlyHint
 	case errors.Is(err, os.ErrPermission):
 		e.What = fmt.Sprintf("cannot %s %s: permission denied", doing, object)
 		e.Help = "make the directory writable by its owner, or keep the data elsewhere with --root"

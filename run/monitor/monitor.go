@@ -145,7 +145,7 @@ func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) in
 		if err := m.start(conn, req, files); err != nil {
 			code := codeOf(err)
 			end := m.finish(record.Exit{Life: m.life, Code: code, At: time.Now().UTC(), Error: err.Error()})
-			if !errors.Is(err, unix.ENOSPC) || !errors.Is(end, unix.ENOSPC) { // a full disk is said once
+			if hint := disk.Hint(end); hint == "" || hint != disk.Hint(err) { // a full or read-only disk is said once
 				err = errors.Join(err, end)
 			}
 			fail(conn, err)
@@ -466,8 +466,8 @@ func fail(conn *stage.Conn, err error) {
 	var hint interface{ HintText() string }
 	if errors.As(err, &hint) {
 		r.Hint = hint.HintText()
-	} else if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		r.Hint = disk.FullHint
+	} else {
+		r.Hint = disk.Hint(err)
 	}
 	_ = conn.Send(r) // the other side may have gone
 	conn.Close()

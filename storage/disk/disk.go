@@ -11,10 +11,29 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // FullHint is what the user can do about a full disk.
 const FullHint = "free some space, for instance with `skiff rmi` and `skiff rm`, or keep the data elsewhere with --root"
+
+// ReadOnlyHint is what the user can do about a data directory that nothing can be written to.
+const ReadOnlyHint = "make its file system writable, or keep the data elsewhere with --root"
+
+// Hint is what the user can do about a file of ours that could not be written; "" when that is not why. A read-only file system inside a container is another matter: its steps have
+// errors without paths.
+func Hint(err error) string {
+	var path *os.PathError
+	var link *os.LinkError
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return FullHint
+	case errors.Is(err, unix.EROFS) && (errors.As(err, &path) || errors.As(err, &link)):
+		return ReadOnlyHint
+	}
+	return ""
+}
 
 // Sync says whether a write must survive a power loss.
 type Sync bool
