@@ -56,6 +56,8 @@ type Place struct {
 	Endpoint netns.Endpoint `json:"endpoint"`
 	Default  bool           `json:"default,omitzero"` // its gateway is the default route
 	DNS      []string       `json:"dns,omitzero"`     // resolvers of the container's own; none are the host's
+	// Hosts are names of the container's /etc/hosts that are no container's: the host's, and those of --add-host. Who asks the name server instead of the file gets the same answer.
+	Hosts map[string][]netip.Addr `json:"hosts,omitzero"`
 }
 
 // Port is one published port, or a range of them.

@@ -135,7 +135,7 @@ func (h *hub) plugIn(b *bridge, p plug.Place, container *os.File) (*cable, error
 		return nil, err
 	}
 	h.exhume(p.Endpoint.IPv4, p.Endpoint.IPv6)
-	b.names.use(p.Endpoint, p.DNS, container)
+	b.names.use(p.Endpoint, p.DNS, p.Hosts, container)
 	port := "v" + p.Endpoint.ID[:13]
 	if p.Network.OverBridge() {
 		err = h.makeStalk(b, p, port, container)
@@ -310,6 +310,6 @@ func (h *hub) unplug(c *cable, container *os.File) {
 		h.space.unguard(c.port)
 		_ = h.space.link.LinkDel(l) // it may be going by itself
 	}
-	c.bridge.names.use(c.place.Endpoint, nil, nil)
+	c.bridge.names.use(c.place.Endpoint, nil, nil, nil)
 	h.leaveBridge(c.bridge)
 }

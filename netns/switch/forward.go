@@ -37,11 +37,14 @@ type resolver struct {
 	inside *os.File
 }
 
-// use remembers the resolvers that a container at these addresses asked for; none forgets them.
-func (s *names) use(e netns.Endpoint, list []string, container *os.File) {
+// use remembers the resolvers that a container at these addresses asked for, and what its /etc/hosts says; none forgets them.
+func (s *names) use(e netns.Endpoint, list []string, hosts map[string][]netip.Addr, container *os.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, client := range []netip.Addr{e.IPv4, e.IPv6} {
+		if delete(s.told, client); client.IsValid() && len(hosts) > 0 {
+			s.told[client] = hosts
+		}
 		switch {
 		case !client.IsValid():
 		case len(list) == 0:

@@ -120,7 +120,7 @@ func (w *world) host(servers ...string) {
 
 // own gives a container resolvers of its own.
 func (w *world) own(client string, container *os.File, servers ...string) {
-	w.names.use(netns.Endpoint{Container: strings.Repeat("a", 64), IPv4: netip.MustParseAddr(client)}, servers, container)
+	w.names.use(netns.Endpoint{Container: strings.Repeat("a", 64), IPv4: netip.MustParseAddr(client)}, servers, nil, container)
 }
 
 // namespace is a container's, with a loopback interface that is up.

@@ -13,6 +13,28 @@ import (
 	"github.com/skiff-containers/skiff/netns"
 )
 
+// host answers questions about names that the client has in its /etc/hosts. Nil when the question is about something else.
+func (s *names) host(q *dns.Msg, client netip.Addr) *dns.Msg {
+	ask := q.Question[0]
+	s.mu.Lock()
+	all := s.told[client][strings.ToLower(strings.TrimSuffix(ask.Name, "."))]
+	s.mu.Unlock()
+	if len(all) == 0 || ask.Qclass != dns.ClassINET {
+		return nil
+	}
+	r := new(dns.Msg).SetReply(q)
+	r.RecursionAvailable = true
+	for _, a := range all {
+		switch {
+		case a.Is4() && ask.Qtype == dns.TypeA:
+			r.Answer = append(r.Answer, &dns.A{Hdr: dns.RR_Header{Name: ask.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: ttl}, A: a.AsSlice()})
+		case a.Is6() && ask.Qtype == dns.TypeAAAA:
+			r.Answer = append(r.Answer, &dns.AAAA{Hdr: dns.RR_Header{Name: ask.Name, Rrtype: dns.TypeAAAA, Class: dns.ClassINET, Ttl: ttl}, AAAA: a.AsSlice()})
+		}
+	}
+	return r
+}
+
 // local answers questions about the containers of the networks that the client is on: of this one, then of its others. Nil when the question is about something else.
 func (s *names) local(q *dns.Msg, client netip.Addr) *dns.Msg {
 	failed := new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)

@@ -22,7 +22,8 @@ type names struct {
 	file    string        // the host's resolv.conf
 	busy    chan struct{} // has room for questions that are being forwarded
 	mu      sync.Mutex
-	asked   map[netip.Addr]ownResolvers // by client (--dns)
+	asked   map[netip.Addr]ownResolvers            // by client (--dns)
+	told    map[netip.Addr]map[string][]netip.Addr // by client (plug.Place)
 }
 
 const (
@@ -31,7 +32,7 @@ const (
 )
 
 func newNames(view *netns.View, n netns.Network) *names {
-	return &names{view: view, network: n, file: "/etc/resolv.conf", busy: make(chan struct{}, maxForwarded), asked: map[netip.Addr]ownResolvers{}}
+	return &names{view: view, network: n, file: "/etc/resolv.conf", busy: make(chan struct{}, maxForwarded), asked: map[netip.Addr]ownResolvers{}, told: map[netip.Addr]map[string][]netip.Addr{}}
 }
 
 // serveNames starts the name servers of a network, on all of its gateways.
@@ -92,6 +93,10 @@ func (s *names) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	client := source(w)
 	if _, ok := s.network.SubnetOf(client); !ok { // another network's gateway can be reached, and is none of the client's business
 		reply(w, q, new(dns.Msg).SetRcode(q, dns.RcodeRefused))
+		return
+	}
+	if r := s.host(q, client); r != nil {
+		reply(w, q, r)
 		return
 	}
 	if r := s.local(q, client); r != nil {

@@ -111,3 +111,29 @@ func TestLookup(t *testing.T) {
 		t.Error("the default network has names")
 	}
 }
+
+// What a container has in its /etc/hosts its name server tells it, and nobody else, for as long as it is there.
+func TestHostTable(t *testing.T) {
+	at, other := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
+	s := newNames(nil, netns.Network{})
+	e := netns.Endpoint{IPv4: at}
+	s.use(e, nil, map[string][]netip.Addr{"host.docker.internal": {netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}}, nil)
+	for _, c := range []struct {
+		client netip.Addr
+		name   string
+		kind   uint16
+		want   int // -1 is no answer of ours
+	}{
+		{at, "Host.Docker.Internal.", dns.TypeA, 1}, {at, "host.docker.internal.", dns.TypeAAAA, 1}, {at, "host.docker.internal.", dns.TypeTXT, 0},
+		{at, "docker.internal.", dns.TypeA, -1}, {other, "host.docker.internal.", dns.TypeA, -1},
+	} {
+		r := s.host(new(dns.Msg).SetQuestion(c.name, c.kind), c.client)
+		if (r == nil) != (c.want < 0) || r != nil && len(r.Answer) != c.want {
+			t.Errorf("%s of %s: %v", c.name, c.client, r)
+		}
+	}
+	s.use(e, nil, nil, nil)
+	if r := s.host(new(dns.Msg).SetQuestion("host.docker.internal.", dns.TypeA), at); r != nil {
+		t.Errorf("a container that has gone is told %v", r)
+	}
+}

@@ -246,7 +246,7 @@ func (g *guest) leave() {
 		if c.place.Network.OverBridge() {
 			rest.stalks = append(rest.stalks, c.port)
 		}
-		c.bridge.names.use(c.place.Endpoint, nil, nil)
+		c.bridge.names.use(c.place.Endpoint, nil, nil, nil)
 		g.hub.leaveBridge(c.bridge)
 	}
 	g.hub.die(rest)

@@ -85,23 +85,38 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 // hostGateway is the word of --add-host for the host itself; the address behind it is the uplink's (netns/switch/relay), which ends at the host's loopback.
 const hostGateway = "host-gateway"
 
-// hostNames is the line of the names by which containers know the host (those of Docker Desktop and of Podman): the address by which the host itself goes out, where its services
-// are that do not listen on loopback alone. Names that the user has given are his. A host without a route has no such address.
-func hostNames(given []config.Host) string {
-	a := hostAddress()
-	if !a.IsValid() {
-		return ""
+// hostNames are the names by which containers know the host (those of Docker Desktop and of Podman), with the address by which the host itself goes out, where its services are that do not listen on
+// loopback alone. Names that the user has given are his. A host without a route has no such address, and no names.
+func hostNames(given []config.Host) (names []string, at netip.Addr) {
+	if at = hostAddress(); !at.IsValid() {
+		return nil, at
 	}
-	line := a.String() + "\t"
 	for _, name := range []string{"host.docker.internal", "host.containers.internal"} {
 		if !slices.ContainsFunc(given, func(h config.Host) bool { return strings.EqualFold(h.Name, name) }) {
-			line += name + " "
+			names = append(names, name)
 		}
 	}
-	if strings.HasSuffix(line, "\t") {
-		return ""
+	return names, at
+}
+
+// hostTable is what the name server is to know of a container's /etc/hosts.
+func hostTable(given []config.Host) map[string][]netip.Addr {
+	table := map[string][]netip.Addr{}
+	names, at := hostNames(given)
+	for _, name := range names {
+		table[name] = []netip.Addr{at}
 	}
-	return strings.TrimSpace(line) + "\n"
+	for _, h := range given {
+		text := h.IP
+		if text == hostGateway {
+			text = netns.HostGateway
+		}
+		if a, err := netip.ParseAddr(text); err == nil { // what takes --add-host has said so
+			name := strings.ToLower(h.Name)
+			table[name] = append(table[name], a.WithZone(""))
+		}
+	}
+	return table
 }
 
 // hostAddress is the host's address towards the world. A UDP socket is connected, to an address for documentation (RFC 5737), which sends nothing.
@@ -186,7 +201,7 @@ func (m *monitor) take(store *netns.Store, p config.Place, i int) (plug.Place, e
 	if err != nil {
 		return place, err
 	}
-	return plug.Place{Network: *n, Endpoint: *got, DNS: m.record.Config.DNS}, nil
+	return plug.Place{Network: *n, Endpoint: *got, DNS: m.record.Config.DNS, Hosts: hostTable(m.record.Config.AddHost)}, nil
 }
 
 // allPorts are the ports of -p and, with -P, those that the image and --expose name besides.

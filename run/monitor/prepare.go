@@ -288,7 +288,9 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 		switch {
 		case n != nil:
 			if hosts += n.hosts(full); n.served() {
-				hosts += hostNames(c.AddHost)
+				if names, at := hostNames(c.AddHost); len(names) > 0 {
+					hosts += at.String() + "\t" + strings.Join(names, " ") + "\n"
+				}
 			}
 		case m.nic != nil:
 			hosts += m.nic.hosts(full)
