@@ -43,10 +43,14 @@ func TestSettings(t *testing.T) {
 		{"pids", config.Limits{Pids: 9}, "pids.max=9", "pids.max=9"},
 		{"no pids limit", config.Limits{Pids: -1}, "", ""},
 		{"blkio", config.Limits{BlkioWeight: 1000}, "blkio.bfq.weight=1000 blkio.weight=1000", "io.bfq.weight=1000 io.weight=10000"},
-		{"rates", config.Limits{Block: []config.BlockLimit{{Flag: config.ReadBps, Path: "8:0", Value: 9}, {Flag: config.WriteIOps, Path: "8:16", Value: 7}}},
-			"blkio.throttle.read_bps_device=8:0 9 blkio.throttle.write_iops_device=8:16 7", "io.max=8:0 rbps=9 io.max=8:16 wiops=7"},
-		{"weight of a disk", config.Limits{Block: []config.BlockLimit{{Flag: config.DeviceWeight, Path: "8:0", Value: 10}}},
-			"blkio.bfq.weight_device=8:0 10 blkio.weight_device=8:0 10", "io.bfq.weight=8:0 10 io.weight=8:0 1"},
+		{
+			"rates", config.Limits{Block: []config.BlockLimit{{Flag: config.ReadBps, Path: "8:0", Value: 9}, {Flag: config.WriteIOps, Path: "8:16", Value: 7}}},
+			"blkio.throttle.read_bps_device=8:0 9 blkio.throttle.write_iops_device=8:16 7", "io.max=8:0 rbps=9 io.max=8:16 wiops=7",
+		},
+		{
+			"weight of a disk", config.Limits{Block: []config.BlockLimit{{Flag: config.DeviceWeight, Path: "8:0", Value: 10}}},
+			"blkio.bfq.weight_device=8:0 10 blkio.weight_device=8:0 10", "io.bfq.weight=8:0 10 io.weight=8:0 1",
+		},
 		{"no disk", config.Limits{Block: []config.BlockLimit{{Flag: config.ReadBps, Path: "/dev/null", Value: 9}}}, "--device-read-bps", "--device-read-bps"},
 		{"huge pages", config.Limits{HugePages: "2MB=4194304,1GB=0,"}, "hugetlb.2MB.limit_in_bytes=4194304 hugetlb.1GB.limit_in_bytes=0", "hugetlb.2MB.max=4194304 hugetlb.1GB.max=0"},
 		{"swappiness", config.Limits{MemorySwappiness: &swappiness}, "memory.swappiness=10", "--memory-swappiness"},
@@ -135,6 +139,10 @@ func TestWhereV2GroupsAreMade(t *testing.T) {
 		}
 		if _, err := h.Create("x", "../mine", config.Limits{Pids: 1}, nil); err == nil {
 			t.Error("a parent outside was accepted")
+		}
+		var limit *LimitError
+		if _, err := h.baseV2("/nobodys", pids); !errors.As(err, &limit) || limit.Flag != "--cgroup-parent" {
+			t.Error(err)
 		}
 	})
 }

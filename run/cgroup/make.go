@@ -136,6 +136,12 @@ func (h *Host) baseV2(parent string, list []setting) (string, error) {
 	}
 	if parent != "" {
 		dir := filepath.Join(h.Root, parent)
+		if _, err := os.Stat(dir); err != nil {
+			return "", &LimitError{"--cgroup-parent", fmt.Errorf("there is no control group %s", parent)}
+		}
+		if !writable(dir) {
+			return "", &LimitError{"--cgroup-parent", fmt.Errorf("the group %s is %w", parent, ErrNotDelegated)}
+		}
 		if try(dir) {
 			return dir, nil
 		}
