@@ -194,11 +194,10 @@ func (h *hub) settle(indices ...int) {
 	}
 }
 
-// enlarge lets an interface carry pieces of a stream of more than 64 KB at once ("BIG TCP": Linux 5.19 for IPv6, 6.3 for IPv4, older ones take no notice). Each piece costs the same way through the bridge and
-// its rules, whatever its size, and nothing of it ever goes over a wire. Where one leaves for an interface that carries less, the kernel cuts it.
-func (s *space) enlarge(attrs *netlink.LinkAttrs) {
-	attrs.GSOMaxSize, attrs.GSOIPv4MaxSize = s.segment, s.segment
-}
+// enlarge lets an interface carry pieces of a stream of IPv4 of more than 64 KB at once ("BIG TCP": Linux 6.3, older ones take no notice). Each piece costs the same way through the bridge and
+// its rules, whatever its size, and nothing of it ever goes over a wire. Where one leaves for an interface that carries less, the kernel cuts it. Those of IPv6 have another header to say their length: a
+// router with a smaller MTU behind a container counts it in and takes pieces that fit for too large, and a capture of "tcp port 80" does not see them.
+func (s *space) enlarge(attrs *netlink.LinkAttrs) { attrs.GSOIPv4MaxSize = s.segment }
 
 // enlargeBridge does so to a bridge, which can carry what its first port can.
 func (h *hub) enlargeBridge(b *bridge) error {

@@ -33,7 +33,7 @@ type space struct {
 	work chan func()
 	link *netlink.Handle
 	tid  int // of the thread
-	// segment is the largest piece of a stream that bridges and cables carry at once; 0 is the kernel's own limit of 64 KB.
+	// segment is the largest piece of a stream of IPv4 that bridges and cables carry at once; 0 is the kernel's own limit of 64 KB.
 	segment uint32
 	// inherited says that it was a switch's before, whose rules are in it.
 	inherited bool
