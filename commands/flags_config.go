@@ -238,7 +238,9 @@ func (r *reader) namespaces(cfg *config.Config) {
 	})
 	r.each("publish", func(s string) error {
 		p, err := config.ParsePort(s)
-		cfg.Ports = append(cfg.Ports, p)
+		if p.Host == 0 || !slices.Contains(cfg.Ports, p) { // the same one said twice is one
+			cfg.Ports = append(cfg.Ports, p)
+		}
 		return err
 	})
 	r.fail("publish", config.CheckPorts(cfg.Ports))

@@ -34,7 +34,7 @@ func parseRun(t *testing.T, words ...string) (config.Config, error) {
 func TestConfigOf(t *testing.T) {
 	t.Setenv("FROM_HOST", "yes")
 	cfg, err := parseRun(t, "-itd", "--rm", "-e", "A=1,2", "-eFROM_HOST", "-e", "NOT_THERE", "-h", "box", "-u33", "-w", "/srv",
-		"-p80:80", "--pids-limit", "-1", "--name", "web", "-l", "a=b,c", "--stop-timeout=-1",
+		"-p80:80", "-p", "80:80/tcp", "--pids-limit", "-1", "--name", "web", "-l", "a=b,c", "--stop-timeout=-1",
 		"-v", "data:/data:ro", "--entrypoint", "", "img:1", "sh", "-c", "echo -n --rm")
 	if err != nil {
 		t.Fatal(err)

@@ -79,7 +79,7 @@ func (h *Host) Kill(_ context.Context, c *record.Container, sig unix.Signal) err
 }
 
 // Wait waits for the container's end and returns its exit code; of one that does not run, the last.
-func (h *Host) Wait(ctx context.Context, c *record.Container) (int, error) {
+func (h *Host) Wait(_ context.Context, c *record.Container) (int, error) {
 	for {
 		st, err := h.Records.Status(c.ID)
 		if err != nil {
@@ -106,15 +106,7 @@ func (h *Host) Wait(ctx context.Context, c *record.Container) (int, error) {
 			defer s.Close()
 			return s.Wait()
 		case record.Created:
-			// Docker waits for its first life.
-			select {
-			case <-ctx.Done():
-				return -1, context.Cause(ctx)
-			case <-time.After(20 * time.Millisecond):
-			}
-			if _, err := os.Stat(h.Records.Dir(c.ID)); err != nil {
-				return -1, fmt.Errorf("%w: %s", record.ErrNotFound, c.Name)
-			}
+			return 0, nil // it does not run: as Docker's, whose script may never start it
 		default:
 			return st.Exit.Code, nil
 		}

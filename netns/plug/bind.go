@@ -31,7 +31,7 @@ func Bind(p Port) (*os.File, error) {
 	}
 }
 
-// bind makes one: without an address it is for IPv4 and IPv6, where the kernel has that.
+// bind makes one: without an address it is for IPv4 and IPv6, where the kernel has that; with ::, as with 0.0.0.0, for one of them, so that both can be asked for side by side.
 func bind(p Port) (int, error) {
 	kind := unix.SOCK_STREAM
 	switch p.Protocol {
@@ -43,7 +43,7 @@ func bind(p Port) (int, error) {
 	}
 	ip := p.IP.Unmap()
 	if ip.Is4() {
-		return bound(unix.AF_INET, kind, &unix.SockaddrInet4{Port: int(p.Host), Addr: ip.As4()})
+		return bound(unix.AF_INET, kind, &unix.SockaddrInet4{Port: int(p.Host), Addr: ip.As4()}, 0)
 	}
 	at := &unix.SockaddrInet6{Port: int(p.Host)}
 	if ip.IsValid() {
@@ -56,20 +56,25 @@ func bind(p Port) (int, error) {
 			at.ZoneId = uint32(on.Index)
 		}
 	}
-	fd, err := bound(unix.AF_INET6, kind, at)
+	only := 0
+	if ip.IsValid() {
+		only = 1
+	}
+	fd, err := bound(unix.AF_INET6, kind, at, only)
 	if errors.Is(err, unix.EAFNOSUPPORT) && !ip.IsValid() {
-		return bound(unix.AF_INET, kind, &unix.SockaddrInet4{Port: int(p.Host)})
+		return bound(unix.AF_INET, kind, &unix.SockaddrInet4{Port: int(p.Host)}, 0)
 	}
 	return fd, err
 }
 
-func bound(family, kind int, at unix.Sockaddr) (int, error) {
+// bound makes a socket at an address; only6 is IPV6_V6ONLY (ipv6(7)).
+func bound(family, kind int, at unix.Sockaddr, only6 int) (int, error) {
 	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
 	if family == unix.AF_INET6 {
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only6)
 	}
 	if err == nil && kind == unix.SOCK_STREAM { // connections of a listener before may linger
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
