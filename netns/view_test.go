@@ -201,8 +201,12 @@ func TestStampsThatHideAChange(t *testing.T) {
 		age   time.Duration
 		final bool
 	}{
-		{"just now", 0, false}, {"a tick ago", 10 * time.Millisecond, false}, {"a while ago", 30 * time.Millisecond, true},
-		{"whole seconds, just now", time.Second, false}, {"whole seconds, long ago", 3 * time.Second, true}, {"in the future", -time.Hour - time.Millisecond, false},
+		{"just now", 0, false},
+		{"a tick ago", 10 * time.Millisecond, false},
+		{"a while ago", 30 * time.Millisecond, true},
+		{"whole seconds, just now", time.Second, false},
+		{"whole seconds, long ago", 3 * time.Second, true},
+		{"in the future", -time.Hour - time.Millisecond, false},
 	} {
 		var s stamp
 		at := now.Add(-c.age)

@@ -67,14 +67,14 @@ func serve(ctx context.Context, q stage.LeaseQuestion, space, before *os.File) (
 	case stage.LeaseRelease:
 		return nil, errors.Join(release(q), remove(q.Interface))
 	case stage.LeaseObtain:
-		ctx, cancel := context.WithTimeout(ctx, patience)
+		limited, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		ack, err := obtain(ctx, q)
+		ack, err := obtain(limited, q)
 		return settle(q, ack, err)
 	case stage.LeaseRenew, stage.LeaseRebind:
-		ctx, cancel := context.WithTimeout(ctx, renewPatience)
+		limited, cancel := context.WithTimeout(ctx, renewPatience)
 		defer cancel()
-		ack, err := renew(ctx, q)
+		ack, err := renew(limited, q)
 		return settle(q, ack, err)
 	}
 	return nil, fmt.Errorf("cannot %s an address: there is no such thing", q.Do)
@@ -108,7 +108,7 @@ func obtain(ctx context.Context, q stage.LeaseQuestion) (*dhcpv4.DHCPv4, error) 
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // a socket
 	ask := words(q)
 	discover := slices.Clone(ask)
 	if q.Lease != nil {
@@ -151,7 +151,7 @@ func renew(ctx context.Context, q stage.LeaseQuestion) (*dhcpv4.DHCPv4, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // a socket
 	request, err := dhcpv4.NewRenewFromAck(before, words(q)...)
 	if err != nil {
 		return nil, err

@@ -124,8 +124,11 @@ func TestHostTable(t *testing.T) {
 		kind   uint16
 		want   int // -1 is no answer of ours
 	}{
-		{at, "Host.Docker.Internal.", dns.TypeA, 1}, {at, "host.docker.internal.", dns.TypeAAAA, 1}, {at, "host.docker.internal.", dns.TypeTXT, 0},
-		{at, "docker.internal.", dns.TypeA, -1}, {other, "host.docker.internal.", dns.TypeA, -1},
+		{at, "Host.Docker.Internal.", dns.TypeA, 1},
+		{at, "host.docker.internal.", dns.TypeAAAA, 1},
+		{at, "host.docker.internal.", dns.TypeTXT, 0},
+		{at, "docker.internal.", dns.TypeA, -1},
+		{other, "host.docker.internal.", dns.TypeA, -1},
 	} {
 		r := s.host(new(dns.Msg).SetQuestion(c.name, c.kind), c.client)
 		if (r == nil) != (c.want < 0) || r != nil && len(r.Answer) != c.want {

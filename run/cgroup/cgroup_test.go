@@ -44,11 +44,13 @@ func TestSettings(t *testing.T) {
 		{"no pids limit", config.Limits{Pids: -1}, "", ""},
 		{"blkio", config.Limits{BlkioWeight: 1000}, "blkio.bfq.weight=1000 blkio.weight=1000", "io.bfq.weight=1000 io.weight=10000"},
 		{
-			"rates", config.Limits{Block: []config.BlockLimit{{Flag: config.ReadBps, Path: "8:0", Value: 9}, {Flag: config.WriteIOps, Path: "8:16", Value: 7}}},
+			"rates",
+			config.Limits{Block: []config.BlockLimit{{Flag: config.ReadBps, Path: "8:0", Value: 9}, {Flag: config.WriteIOps, Path: "8:16", Value: 7}}},
 			"blkio.throttle.read_bps_device=8:0 9 blkio.throttle.write_iops_device=8:16 7", "io.max=8:0 rbps=9 io.max=8:16 wiops=7",
 		},
 		{
-			"weight of a disk", config.Limits{Block: []config.BlockLimit{{Flag: config.DeviceWeight, Path: "8:0", Value: 10}}},
+			"weight of a disk",
+			config.Limits{Block: []config.BlockLimit{{Flag: config.DeviceWeight, Path: "8:0", Value: 10}}},
 			"blkio.bfq.weight_device=8:0 10 blkio.weight_device=8:0 10", "io.bfq.weight=8:0 10 io.weight=8:0 1",
 		},
 		{"no disk", config.Limits{Block: []config.BlockLimit{{Flag: config.ReadBps, Path: "/dev/null", Value: 9}}}, "--device-read-bps", "--device-read-bps"},
