@@ -194,7 +194,7 @@ func (h *hub) settle(indices ...int) {
 	}
 }
 
-// enlarge lets an interface carry pieces of a stream of IPv4 of more than 64 KB at once ("BIG TCP": Linux 6.3, older ones take no notice). Each piece costs the same way through the bridge and
+// enlarge lets an interface carry pieces of a stream of IPv4 of more than 64 KB at once ("BIG TCP", Linux 6.3). Each piece costs the same way through the bridge and
 // its rules, whatever its size, and nothing of it ever goes over a wire. Where one leaves for an interface that carries less, the kernel cuts it. Those of IPv6 have another header to say their length: a
 // router with a smaller MTU behind a container counts it in and takes pieces that fit for too large, and a capture of "tcp port 80" does not see them.
 func (s *space) enlarge(attrs *netlink.LinkAttrs) { attrs.GSOIPv4MaxSize = s.segment }
@@ -206,10 +206,8 @@ func (h *hub) enlargeBridge(b *bridge) error {
 	if b.large || h.space.segment == 0 {
 		return nil
 	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Index, attrs.Name = b.index, b.name
-	h.space.enlarge(&attrs)
-	if err := h.space.link.LinkModify(&netlink.GenericLink{LinkAttrs: attrs, LinkType: "bridge"}); err != nil {
+	l := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: b.index}, LinkType: "bridge"}
+	if err := h.space.link.LinkSetGSOIPv4MaxSize(l, int(h.space.segment)); err != nil { // by itself: many kernels take no name with it, even the same one, once the bridge is up
 		return fmt.Errorf("cannot set up the bridge of network %s: %w", b.network.Name, err)
 	}
 	b.large = true

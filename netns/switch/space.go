@@ -196,8 +196,8 @@ func (s *space) loopback() error {
 	if err != nil {
 		return fmt.Errorf("cannot bring up the loopback interface: %w", err)
 	}
-	// What this device of software could carry, those that we make can too.
-	if most := lo.Attrs().TSOMaxSize; most > 1<<16 {
+	// What this device of software could carry, those that we make can too, where the kernel can tell pieces of IPv4.
+	if most := lo.Attrs().TSOMaxSize; lo.Attrs().GSOIPv4MaxSize > 0 && most > 1<<16 {
 		s.segment = most
 	}
 	return nil
