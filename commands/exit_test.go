@@ -3,6 +3,7 @@ package commands
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/skiff-containers/skiff/run"
 	"github.com/skiff-containers/skiff/run/oci"
+	"github.com/skiff-containers/skiff/storage/disk"
 )
 
 func TestReport(t *testing.T) {
@@ -47,10 +49,12 @@ func TestHintOf(t *testing.T) {
 		err  error
 		want string
 	}{
-		"none":        {errors.New("x"), ""},
-		"few files":   {errors.New("cannot open x: too many open files"), "raise the limit of open files (ulimit -n): 64 are enough for a container"},
-		"a verb's":    {hinted{errors.New("x"), "do this"}, "do this"},
-		"a package's": {fmt.Errorf("x: %w", &run.ErrFailed{Text: "x", Hint: "do that"}), "do that"},
+		"none":               {errors.New("x"), ""},
+		"a full disk":        {&os.PathError{Op: "write", Path: "/data/x", Err: unix.ENOSPC}, disk.FullHint},
+		"a full redirection": {&os.PathError{Op: "write", Path: "/dev/stdout", Err: unix.ENOSPC}, ""},
+		"few files":          {errors.New("cannot open x: too many open files"), "raise the limit of open files (ulimit -n): 64 are enough for a container"},
+		"a verb's":           {hinted{errors.New("x"), "do this"}, "do this"},
+		"a package's":        {fmt.Errorf("x: %w", &run.ErrFailed{Text: "x", Hint: "do that"}), "do that"},
 	} {
 		if got := hintOf(tt.err); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)

@@ -198,6 +198,9 @@ func TestEnvFile(t *testing.T) {
 			t.Errorf("%s was read", bad)
 		}
 	}
+	if got, err := ParseEnvFile(os.DevNull, lookup); err != nil || len(got) > 0 { // ${FILE:-/dev/null} in scripts
+		t.Errorf("of no file: %v, %v", got, err)
+	}
 }
 
 func FuzzGrammars(f *testing.F) {

@@ -79,7 +79,7 @@ func ParseLabel(s string) (key, value string, err error) {
 	return key, value, nil
 }
 
-// ReadFile reads a regular file that the user named, of at most 4 MiB. Something else (a FIFO, a device) is refused without waiting on it.
+// ReadFile reads a file that the user named, of at most 4 MiB: a regular one, a pipe such as <(command) of a shell, or a character device such as /dev/null.
 func ReadFile(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -90,11 +90,11 @@ func ReadFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if st.IsDir() || !st.Mode().IsRegular() && st.Mode()&os.ModeNamedPipe == 0 {
-		return nil, fmt.Errorf("%s is not a regular file", path)
+	if !st.Mode().IsRegular() && st.Mode()&(os.ModeNamedPipe|os.ModeCharDevice) == 0 {
+		return nil, fmt.Errorf("%s is neither a regular file nor a pipe", path)
 	}
 	if st.Mode()&os.ModeNamedPipe != 0 {
-		// <(command) of a shell: its writer is there already.
+		// Its writer is there already.
 		if err := unix.SetNonblock(int(f.Fd()), false); err != nil {
 			return nil, err
 		}

@@ -27,6 +27,8 @@ func Hint(err error) string {
 	var path *os.PathError
 	var link *os.LinkError
 	switch {
+	case errors.As(err, &path) && path.Path == os.Stdout.Name():
+		return "" // whose disk that is, the user knows
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return FullHint
 	case errors.Is(err, unix.EROFS) && (errors.As(err, &path) || errors.As(err, &link)):
