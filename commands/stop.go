@@ -39,6 +39,9 @@ func restartCommand() *cli.Command {
 		Flags: stopFlags(),
 		Action: func(c *cli.Context) error {
 			return eachContainer(c, func(h *run.Host, t run.Container) error {
+				if t.Config.Remove && running(t) { // its end removes it, and its layer cannot be mounted a second time
+					return hinted{fmt.Errorf("cannot restart container %s: it was started with --rm, so that its end removes it", t.Name), "stop it and run it again; without --rm it can be restarted"}
+				}
 				if err := stopOne(c, h, t); err != nil {
 					return err
 				}
