@@ -118,6 +118,9 @@ if [ "$part" = all ] || [ "$part" = e2e ]; then
 	export SKIFF_E2E_CACHE=${SKIFF_E2E_CACHE:-/var/tmp/skiff-e2e-$(id -u)}
 	mkdir -p "$SKIFF_E2E_CACHE"
 	[ "$(id -u)" != 0 ] || chown skiff-test: "$SKIFF_E2E_CACHE"
+	for shape in ${SHAPES:-whole pair}; do
+		[[ $shape == whole || $shape == pair ]] || { echo "no shape is called $shape: SHAPES takes whole and pair" >&2; exit 2; }
+	done
 	[[ " ${SHAPES:-whole pair} " != *" whole "* ]] || export SKIFF_E2E_WHOLE=$work/whole
 	[[ " ${SHAPES:-whole pair} " != *" pair "* ]] || export SKIFF_E2E_PAIR=$work/pair
 	small_disks
