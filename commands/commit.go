@@ -3,6 +3,7 @@
 package commands
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -49,14 +50,19 @@ func commitCommand(cmd *cli.Command) {
 					return fmt.Errorf("cannot commit %s: %w", container.Name, holdErr)
 				}
 				if holdErr == nil {
+					// Whoever is told to end does not let the container wait until all is read.
+					stop := context.AfterFunc(c.Context, func() { _ = release() }) // it may have ended
 					defer func() {
+						if !stop() {
+							return
+						}
 						if err2 := release(); !errors.Is(err2, run.ErrNotRunning) {
 							err = errors.Join(err, err2)
 						}
 					}()
 				}
 			}
-			id, err := pull.Commit(s, pull.CommitOptions{
+			id, err := pull.Commit(c.Context, s, pull.CommitOptions{
 				ImageID: container.ImageID, Upper: filepath.Join(records.Dir(container.ID), record.Layer, "upper"), Config: container.Config,
 				Author: c.String("author"), Message: c.String("message"), Changes: listOf(c, "change"), Name: name,
 			})

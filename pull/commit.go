@@ -3,6 +3,7 @@ package pull
 // This file makes an image of a container: its image's layers, and one of what the container changed.
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,8 +28,8 @@ type CommitOptions struct {
 	Name    string   // "" is none
 }
 
-// Commit writes the image and returns its id.
-func Commit(s *storage.Store, o CommitOptions) (string, error) {
+// Commit writes the image and returns its id. When ctx ends before all changes are read nothing is written: the container may go on since.
+func Commit(ctx context.Context, s *storage.Store, o CommitOptions) (string, error) {
 	unlock, err := s.Writing()
 	if err != nil {
 		return "", err
@@ -57,7 +58,7 @@ func Commit(s *storage.Store, o CommitOptions) (string, error) {
 	if n := len(layers); n > 0 {
 		parent = layers[n-1].ID
 	}
-	layer, err := PutDirectory(s, parent, o.Upper, files.StageOptions{})
+	layer, err := putDirectory(ctx, s, parent, o.Upper, files.StageOptions{})
 	if err != nil {
 		return "", err
 	}
@@ -75,6 +76,11 @@ func Commit(s *storage.Store, o CommitOptions) (string, error) {
 
 // PutDirectory makes a layer over parent ("" for a first one) of an upper directory.
 func PutDirectory(s *storage.Store, parent, upper string, o files.StageOptions) (storage.Layer, error) {
+	return putDirectory(context.Background(), s, parent, upper, o)
+}
+
+// putDirectory does it unless ctx has ended when all is read.
+func putDirectory(ctx context.Context, s *storage.Store, parent, upper string, o files.StageOptions) (storage.Layer, error) {
 	root, err := os.Open(upper)
 	if err != nil {
 		return storage.Layer{}, fmt.Errorf("cannot read the changes of a layer: %w", err)
@@ -82,6 +88,9 @@ func PutDirectory(s *storage.Store, parent, upper string, o files.StageOptions) 
 	defer root.Close() // only read from
 	return s.PutFiles(parent, func(dir *os.File) (storage.Filled, error) {
 		made, err := files.Stage(dir, root, s.Scratch(), o)
+		if err == nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return storage.Filled(made), err
 	})
 }

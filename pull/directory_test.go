@@ -2,6 +2,7 @@ package pull
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -153,5 +154,25 @@ func TestPutFilesFails(t *testing.T) {
 	}
 	if _, err := s.PutFiles("0123", func(*os.File) (storage.Filled, error) { return storage.Filled{}, nil }); err == nil {
 		t.Error("a parent that is not there was taken")
+	}
+}
+
+// A command that was told to end while it read leaves no layer.
+func TestPutDirectoryToldToEnd(t *testing.T) {
+	s, dir := open(t), upper(t)
+	base, err := s.PutLayer("", rootfs(t, "base"))
+	must(t, err)
+	before, err := s.Library().Layers()
+	must(t, err)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("killed")
+	cancel(why)
+	if _, err := putDirectory(ctx, s, base.ID, dir, files.StageOptions{}); !errors.Is(err, why) {
+		t.Errorf("it says %v", err)
+	}
+	after, err := s.Library().Layers()
+	must(t, err)
+	if len(after) != len(before) {
+		t.Errorf("there are %d layers, before it was %d", len(after), len(before))
 	}
 }
