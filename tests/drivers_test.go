@@ -18,6 +18,7 @@ type driver struct {
 	network string // of run's --network
 	setUp   string // shell commands before
 	end     string // and after
+	last    string // when nothing of it is to be looked at any more
 	program string // that must be installed
 	uplink  string // SKIFF_UPLINK
 	// promises are conditions of the script: own-address (another than lo's), gateway (a default route), names (the host's resolver answers), world (servers on the
@@ -49,7 +50,7 @@ func drivers() []driver {
 		{
 			name: "lxc-user-nic", network: "lxc-user-nic", program: "/usr/libexec/lxc/lxc-user-nic", promises: "own-address gateway refuses-ports room",
 			setUp: "setsid sh $ROOMS/lxc_commands.sh >$WORK/room.log 2>&1 & until [ -e $WORK/room ]; do kill -0 $! || { cat $WORK/room.log >&2; exit 1; }; sleep 0.1; done",
-			end:   "kill $(cat $WORK/room)",
+			last:  "room=$(cat $WORK/room); kill $room; while kill -0 $room 2>/dev/null; do sleep 0.1; done",
 		},
 		{name: "host", network: "host", promises: "hosts own-address gateway names world"},
 		{name: "none", network: "none"},
@@ -118,7 +119,7 @@ func (d driver) tell(env *testscript.Env) error {
 	if d.has("room") {
 		env.Setenv("PATH", filepath.Join(env.WorkDir, "commands")+":"+env.Getenv("PATH"))
 	}
-	for name, text := range map[string]string{"setup.sh": d.setUp, "end.sh": d.end} {
+	for name, text := range map[string]string{"setup.sh": d.setUp, "end.sh": d.end, "last.sh": d.last} {
 		if err := os.WriteFile(filepath.Join(env.Cd, name), []byte(text+"\n"), 0o644); err != nil {
 			return err
 		}
