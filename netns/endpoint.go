@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// HostGateway is the address behind the word host-gateway: the uplink's own (netns/switch/uplink), which ends at the host's loopback for those who were given it.
+// HostGateway is the address behind the word host-gateway: the uplink's own (netns/switch/relay), which ends at the host's loopback for those who were given it.
 const HostGateway = "198.18.255.1"
 
 // Endpoint is a container's place in one network. Its file lies under <runtime>/net, and it counts for as long as Alive is locked.

@@ -217,7 +217,7 @@ func TestHandshakesOverAndOver(t *testing.T) {
 	port, taken := serve(t, "127.0.0.1:0")
 	go func() {
 		for c := range taken {
-			_ = c.Close() // the container is not interested
+			_ = c.Close() // nothing comes of it: the container does not go on with the handshake
 		}
 	}()
 	answers := w.listenTCP(t)
@@ -449,10 +449,10 @@ func TestNothingIsLeft(t *testing.T) {
 				return
 			}
 			if i%3 == 0 {
-				_ = c.(*net.TCPConn).SetLinger(0) // each third is reset
+				_ = c.(*net.TCPConn).SetLinger(0) // each third is reset; one that is not ends in another way, and may
 			}
 			go func() {
-				_, _ = io.Copy(io.Discard, c) // however it ends
+				_, _ = io.Copy(io.Discard, c) // however it ends: what is left of it is what is looked at
 				_ = c.Close()                 // likewise
 			}()
 		}
@@ -462,9 +462,9 @@ func TestNothingIsLeft(t *testing.T) {
 		c := w.dial(t, port)
 		switch i % 3 {
 		case 0:
-			_ = c.SetLinger(0) // reset
+			_ = c.SetLinger(0) // one that is not reset ends in another way, and may
 		case 1:
-			_, _ = c.Write([]byte("x")) // however it ends
+			_, _ = c.Write([]byte("x")) // however it ends: what is left of it is what is looked at
 		}
 		_ = c.Close() // likewise
 	}

@@ -32,16 +32,7 @@ func TestPublishedPortsKeepTheClient(t *testing.T) {
 		})
 		defer server.Close()    //nolint:errcheck // a socket
 		defer datagrams.Close() //nolint:errcheck // likewise
-		go func() {
-			for {
-				c, err := server.Accept()
-				if err != nil {
-					return
-				}
-				_, _ = fmt.Fprint(c, c.RemoteAddr()) // read by the test
-				_ = c.Close()                        // likewise
-			}
-		}()
+		go sayClients(server)
 		go func() {
 			b := make([]byte, 10)
 			for {
@@ -71,6 +62,18 @@ func TestPublishedPortsKeepTheClient(t *testing.T) {
 			}
 		}
 	})
+}
+
+// sayClients tells each client of a listener who it is, until the listener is closed.
+func sayClients(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = fmt.Fprint(c, c.RemoteAddr()) // a test that does not get it fails
+		_ = c.Close()                        // likewise
+	}
 }
 
 func netlinkHere(t *testing.T) *netlink.Handle {
@@ -184,16 +187,7 @@ func TestPublishedOnAnInternalNetwork(t *testing.T) {
 	var server net.Listener
 	w.inside.do(t, func() (err error) { server, err = net.Listen("tcp", ":80"); return err })
 	defer server.Close() //nolint:errcheck // a socket
-	go func() {
-		for {
-			c, err := server.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = fmt.Fprint(c, c.RemoteAddr()) // read by the test
-			_ = c.Close()                        // likewise
-		}
-	}()
+	go sayClients(server)
 	up(t, netlinkHere(t), "10.99.0.7/32")
 	p := w.publish(t, plug.Port{Container: 80, Protocol: "tcp"})
 	if seen, err := visit("tcp", "10.99.0.7", netip.AddrPortFrom(netip.MustParseAddr("10.99.0.7"), p.port.Host)); err != nil || seen != "10.77.0.1" {
