@@ -356,21 +356,45 @@ func (s *Store) detach(network, container string) error {
 	return nil
 }
 
-// Forget frees the places of a container that is no more, on whichever networks: a monitor that was killed has left them, and perhaps a file that it was writing.
+// Forget frees the places of a container that is no more, on whichever networks. A monitor that was killed has left them: an endpoint, a file that it was writing, or links whose endpoint was not written yet or
+// had been removed already.
 func (s *Store) Forget(container string) error {
-	var errs []error
-	for _, pattern := range []string{short(container) + suffix, ".tmp-" + short(container) + suffix + "-*"} {
-		files, _ := filepath.Glob(filepath.Join(s.run, "*", pattern)) // the pattern is well-formed
-		for _, file := range files {
-			errs = append(errs, s.forget(file, container))
+	networks, err := os.ReadDir(s.run)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, n := range networks {
+		if left, err := s.left(n.Name(), container); len(left) > 0 || err != nil {
+			errs = append(errs, err, s.forget(n.Name(), container))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (s *Store) forget(file, container string) error {
-	dir := filepath.Dir(file)
-	lock, err := disk.WaitLock(filepath.Join(dir, "lock"), disk.Exclusive, nil)
+// left are the files of a container on a network, which is given by the name of its directory.
+func (s *Store) left(network, container string) (files []string, err error) {
+	dir := s.addressDir(network)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // it went meanwhile
+		return nil, err
+	}
+	own := short(container)
+	for _, e := range entries {
+		file := filepath.Join(dir, e.Name())
+		if e.Type() == os.ModeSymlink {
+			if holder, err := os.Readlink(file); err == nil && holder == own {
+				files = append(files, file)
+			}
+		} else if e.Name() == own+suffix || strings.HasPrefix(e.Name(), ".tmp-"+own+suffix+"-") {
+			files = append(files, file)
+		}
+	}
+	return files, nil
+}
+
+func (s *Store) forget(network, container string) error {
+	lock, err := disk.WaitLock(filepath.Join(s.addressDir(network), "lock"), disk.Exclusive, nil)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // the network went meanwhile
 	}
@@ -378,13 +402,14 @@ func (s *Store) forget(file, container string) error {
 		return err
 	}
 	defer lock.Unlock()
-	if file != s.endpointFile(filepath.Base(dir), container) {
-		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+	left, err := s.left(network, container)
+	errs := []error{err}
+	for _, file := range left {
+		if err := os.Remove(file); !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
 		}
-		return nil
 	}
-	return s.detach(filepath.Base(dir), container)
+	return errors.Join(errs...)
 }
 
 // Update changes an endpoint that is there (its pid, its interface's name). Its addresses stay.

@@ -272,7 +272,7 @@ func BenchmarkAttach(b *testing.B) {
 	}
 }
 
-// A container whose monitor was killed leaves a place and perhaps a half-written file; a neighbour that has its address by now keeps it.
+// A container whose monitor was killed leaves a place, and perhaps a half-written file and links without an endpoint; a neighbour that has its address by now keeps it.
 func TestForget(t *testing.T) {
 	s := fresh(t)
 	n := network(t, s)
@@ -282,6 +282,12 @@ func TestForget(t *testing.T) {
 	if err := os.WriteFile(half, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	orphans := []string{s.link(n.ID, place.IPv4.Next()), s.macLink(n.ID, "02:00:00:00:00:09")}
+	for _, link := range orphans {
+		if err := os.Symlink(short(dead.Container), link); err != nil {
+			t.Fatal(err)
+		}
+	}
 	die()
 	next, _ := container(t, "next")
 	next.IPv4 = place.IPv4
@@ -289,7 +295,7 @@ func TestForget(t *testing.T) {
 	if err := s.Forget(dead.Container); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]bool{half: false, s.endpointFile(n.ID, dead.Container): false, s.endpointFile(n.ID, next.Container): true, s.link(n.ID, kept.IPv4): true} {
+	for name, want := range map[string]bool{half: false, orphans[0]: false, orphans[1]: false, s.endpointFile(n.ID, dead.Container): false, s.endpointFile(n.ID, next.Container): true, s.link(n.ID, kept.IPv4): true} {
 		if _, err := os.Lstat(name); (err == nil) != want {
 			t.Errorf("%s: %v", name, err)
 		}
