@@ -45,7 +45,7 @@ func serve(ctx context.Context, q stage.LeaseQuestion, space, before *os.File) (
 	if err := unix.Setns(int(space.Fd()), unix.CLONE_NEWNET); err != nil {
 		return nil, fmt.Errorf("cannot enter the network namespace: %w", err)
 	}
-	if q.Lease == nil && q.Do != stage.LeaseObtain {
+	if q.Lease == nil && q.Do != stage.LeaseObtain && q.Do != stage.LeaseRelease {
 		return nil, fmt.Errorf("cannot %s an address: there is none", q.Do)
 	}
 	if q.Do == stage.LeaseObtain || q.Do == stage.LeaseSet {
@@ -168,7 +168,7 @@ func renew(ctx context.Context, q stage.LeaseQuestion) (*dhcpv4.DHCPv4, error) {
 
 // release tells the server that the address is free, when there is one. Nobody answers, and it is sent to all machines on the wire: whoever releases is gone before it could be asked for its own address.
 func release(q stage.LeaseQuestion) error {
-	if len(q.Lease.Ack) == 0 {
+	if q.Lease == nil || len(q.Lease.Ack) == 0 {
 		return nil
 	}
 	ack, err := dhcpv4.FromBytes(q.Lease.Ack)

@@ -39,7 +39,8 @@ type nic struct {
 	engine   string
 	hostname string
 	front    *front   // nil when there is none
-	space    *os.File // the network namespace that it is in; nil before it is made
+	space    *os.File // the network namespace that it is in, or is to be; nil before
+	made     bool     // it is there
 
 	mu      sync.Mutex
 	lease   *stage.Lease  // nil without an address; the watch's while there is one
@@ -87,6 +88,7 @@ func (m *monitor) connectNIC(pid int) error {
 	q, err := n.question()
 	if err == nil && before == nil {
 		err = n.front.nic(n.NIC, pid)
+		n.made = err == nil
 	}
 	if err != nil {
 		return err
@@ -186,16 +188,16 @@ func (n *nic) await() {
 	}
 }
 
-// release gives the address back and the interface, which would otherwise go when the kernel comes to it: whoever may have one only could not start the next container at once. There is no next life.
+// release gives the address back, if there is one, and the interface, which would otherwise go when the kernel comes to it: whoever may have one only could not start the next container at once. There is no next life.
 func (n *nic) release() {
 	if n == nil || n.space == nil {
 		return
 	}
-	if n.lease != nil {
+	if n.made {
 		_, _ = n.ask(context.Background(), stage.LeaseQuestion{Do: stage.LeaseRelease, Lease: n.lease}, nil) // what cannot be given back ends by itself
 	}
 	n.space.Close()
-	n.space, n.lease = nil, nil
+	n.space, n.lease, n.made = nil, nil, false
 }
 
 // record is what inspect shows.

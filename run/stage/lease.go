@@ -25,7 +25,7 @@ const (
 	LeaseSet     = "set"     // the lease that comes along, which is a fixed one or still holds
 	LeaseRenew   = "renew"   // more time, of the server that gave it
 	LeaseRebind  = "rebind"  // more time, of any server
-	LeaseRelease = "release" // nothing: it is given back, and the interface deleted
+	LeaseRelease = "release" // nothing: what there is of it is given back, and the interface deleted
 )
 
 // LeaseQuestion is what the stage DHCP reads, in JSON. Its descriptor 3 is the network namespace where the interface is to have an address.
