@@ -3,38 +3,20 @@ package plug
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/skiff-containers/skiff/run/stage"
+	"github.com/skiff-containers/skiff/tests/inside"
 )
 
 // TestMain runs the tests in a user namespace, where a monitor is: a switch gets a mount namespace of its own.
-func TestMain(m *testing.M) {
-	if os.Getenv("SKIFF_TEST_PLUG_INSIDE") != "" {
-		os.Exit(m.Run())
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), "SKIFF_TEST_PLUG_INSIDE=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-		Pdeathsig: syscall.SIGKILL,
-	}
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
+func TestMain(m *testing.M) { inside.Main(m, 0, nil) }
 
 func TestPorts(t *testing.T) {
 	local := netip.MustParseAddr("127.0.0.1")

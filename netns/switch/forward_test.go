@@ -4,15 +4,12 @@ package netswitch
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,27 +19,10 @@ import (
 
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/storage/disk"
+	"github.com/skiff-containers/skiff/tests/inside"
 )
 
-const insideVariable = "SKIFF_TEST_SWITCH_INSIDE"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(insideVariable) != "" {
-		os.Exit(m.Run())
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), insideVariable+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET | unix.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-		Pdeathsig: unix.SIGKILL,
-	}
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
+func TestMain(m *testing.M) { inside.Main(m, unix.CLONE_NEWNET|unix.CLONE_NEWNS, nil) }
 
 // world is a network with its name server, two containers on it, and a host with a resolv.conf of its own.
 type world struct {

@@ -29,7 +29,7 @@ import (
 // from connects the container from a port of its choice.
 func (w *site) from(t *testing.T, port int, at netip.AddrPort) (conn *net.TCPConn, err error) {
 	t.Helper()
-	w.inside.do(t, func() error {
+	w.inside.Do(t, func() error {
 		c, dialErr := (&net.Dialer{LocalAddr: &net.TCPAddr{Port: port}, Timeout: 10 * time.Second}).Dial("tcp", at.String())
 		if err = dialErr; err == nil {
 			conn = c.(*net.TCPConn)
@@ -171,7 +171,7 @@ func TestUnfinishedHandshakes(t *testing.T) {
 		t.Run(room, func(t *testing.T) {
 			w := beginWith(t, "relay", func(s *space) error { return s.do(func() error { return sysctl("core/somaxconn", room) }) })
 			other := attach(t, w.hub, 3, true)
-			w.inside.do(t, dropResets)
+			w.inside.Do(t, dropResets)
 			port, _ := serve(t, "127.0.0.1:0")
 			var flood [][]byte
 			for i := range 6000 {
@@ -213,7 +213,7 @@ func dropResets() error {
 // Handshakes of one connection over and over, finished or not, and reset at once: the switch goes on.
 func TestHandshakesOverAndOver(t *testing.T) {
 	w := begin(t, "relay")
-	w.inside.do(t, dropResets)
+	w.inside.Do(t, dropResets)
 	port, taken := serve(t, "127.0.0.1:0")
 	go func() {
 		for c := range taken {
@@ -245,7 +245,7 @@ type numbers struct{ sequence, acknowledged uint32 }
 func (w *site) listenTCP(t *testing.T) <-chan numbers {
 	t.Helper()
 	var fd int
-	w.inside.do(t, func() (err error) {
+	w.inside.Do(t, func() (err error) {
 		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
 		return err
 	})
@@ -276,7 +276,7 @@ func TestSlowLinksDoNotHoldOthers(t *testing.T) {
 	slowLink(t, "10.98.0.1/24", "10.98.0.2")
 	port, _ := serve(t, "127.0.0.1:0")
 	var conn net.Conn
-	w.inside.do(t, func() (err error) { conn, err = net.Dial("udp", "10.98.0.2:1000"); return err })
+	w.inside.Do(t, func() (err error) { conn, err = net.Dial("udp", "10.98.0.2:1000"); return err })
 	defer conn.Close() //nolint:errcheck // a socket
 	// While the thread in the switch's namespace is busy the flow has no socket yet, and all of it comes the way of first datagrams.
 	if err := w.hub.space.do(func() error {
@@ -339,7 +339,7 @@ func TestDatagramsInFragments(t *testing.T) {
 		}
 		return h.LinkSetMTU(l, 1500)
 	}
-	w.inside.do(t, func() error { return narrow(netlinkHere(t), "eth0") })
+	w.inside.Do(t, func() error { return narrow(netlinkHere(t), "eth0") })
 	cable := w.guest.cables[0]
 	if err := errors.Join(narrow(w.hub.space.link, cable.port), narrow(w.hub.space.link, cable.bridge.name)); err != nil {
 		t.Fatal(err)
@@ -351,7 +351,7 @@ func TestDatagramsInFragments(t *testing.T) {
 	}{{"127.0.0.1:0", relay.Gateway4, 4000}, {"[::1]:0", relay.Gateway6, 4000}, {"127.0.0.1:0", relay.Gateway4, 65507}} {
 		port := echoUDP(t, c.at)
 		var conn net.Conn
-		w.inside.do(t, func() (err error) {
+		w.inside.Do(t, func() (err error) {
 			conn, err = net.Dial("udp", netip.AddrPortFrom(c.gateway, uint16(port)).String())
 			return err
 		})
@@ -389,7 +389,7 @@ func TestLeavingANetworkEndsAll(t *testing.T) {
 			t.Errorf("the host reads %v of a container that has gone, want an end", err)
 		}
 		next := attach(t, w.hub, 2, false)
-		next.inside.do(t, func() error {
+		next.inside.Do(t, func() error {
 			if c, err := net.DialTimeout("tcp", netip.AddrPortFrom(relay.Gateway4, uint16(port)).String(), time.Second); err == nil {
 				t.Error("the next one with its address reaches the host's loopback")
 				return c.Close()

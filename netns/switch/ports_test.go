@@ -24,7 +24,7 @@ func TestPublishedPortsKeepTheClient(t *testing.T) {
 		awaitAddress(own, netip.MustParseAddr("fd99::5"))
 		var server net.Listener
 		var datagrams net.PacketConn
-		w.inside.do(t, func() (err error) {
+		w.inside.Do(t, func() (err error) {
 			if server, err = net.Listen("tcp", ":80"); err == nil {
 				datagrams, err = net.ListenPacket("udp", ":80")
 			}
@@ -121,7 +121,7 @@ func TestPublishedPortsDoNotRunOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	var server net.Listener
-	w.inside.do(t, func() (err error) { server, err = net.Listen("tcp", ":80"); return err })
+	w.inside.Do(t, func() (err error) { server, err = net.Listen("tcp", ":80"); return err })
 	defer server.Close() //nolint:errcheck // a socket
 	go func() {
 		for {
@@ -180,12 +180,12 @@ func TestPublishedPortsHaveALimit(t *testing.T) {
 func TestPublishedOnAnInternalNetwork(t *testing.T) {
 	w := begin(t, "relay")
 	w.guest.cables[0].bridge.network.Internal = true
-	w.inside.do(t, func() error {
+	w.inside.Do(t, func() error {
 		route := &netlink.Route{Dst: everything(w.four)}
 		return netlink.RouteDel(route)
 	})
 	var server net.Listener
-	w.inside.do(t, func() (err error) { server, err = net.Listen("tcp", ":80"); return err })
+	w.inside.Do(t, func() (err error) { server, err = net.Listen("tcp", ":80"); return err })
 	defer server.Close() //nolint:errcheck // a socket
 	go sayClients(server)
 	up(t, netlinkHere(t), "10.99.0.7/32")

@@ -17,10 +17,12 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/tests/inside"
 )
 
 // router makes the container one, with a namespace behind it that has an interface of the usual 1500 bytes, and masquerades what comes from there.
-func (w *site) router(t *testing.T) (behind insider) {
+func (w *site) router(t *testing.T) (behind inside.Thread) {
 	t.Helper()
 	behind, namespace := newInsider(t)
 	address := func(name string, last byte) error {
@@ -42,7 +44,7 @@ func (w *site) router(t *testing.T) (behind insider) {
 		}
 		return netlink.LinkSetUp(l)
 	}
-	w.inside.do(t, func() error {
+	w.inside.Do(t, func() error {
 		for _, knob := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 			if err := os.WriteFile("/proc/sys/net/"+knob, []byte("1"), 0); err != nil {
 				return err
@@ -63,7 +65,7 @@ func (w *site) router(t *testing.T) (behind insider) {
 		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(ifName(expr.MetaKeyOIFNAME, "eth0"), &expr.Masq{})})
 		return c.Flush()
 	})
-	behind.do(t, func() error {
+	behind.Do(t, func() error {
 		if err := address("up", 2); err != nil {
 			return err
 		}
@@ -75,7 +77,7 @@ func (w *site) router(t *testing.T) (behind insider) {
 // tooBig is how many packets the container did not pass on since they were too large.
 func (w *site) tooBig(t *testing.T) (total int) {
 	t.Helper()
-	w.inside.do(t, func() error {
+	w.inside.Do(t, func() error {
 		six, err := os.ReadFile("/proc/thread-self/net/snmp6")
 		if err != nil {
 			return err
@@ -112,7 +114,7 @@ func TestStreamsPassARouterInAContainer(t *testing.T) {
 	for name, server := range map[string]netip.Addr{"IPv4": w.four, "IPv6": w.six} {
 		t.Run(name, func(t *testing.T) {
 			var l net.Listener
-			w.inside.do(t, func() (err error) {
+			w.inside.Do(t, func() (err error) {
 				l, err = net.Listen("tcp", netip.AddrPortFrom(server, 0).String())
 				return err
 			})
@@ -127,7 +129,7 @@ func TestStreamsPassARouterInAContainer(t *testing.T) {
 				sent <- err
 			}()
 			var conn net.Conn
-			inner.do(t, func() (err error) {
+			inner.Do(t, func() (err error) {
 				conn, err = net.DialTimeout("tcp", l.Addr().String(), 10*time.Second)
 				return err
 			})

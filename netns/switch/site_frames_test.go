@@ -16,7 +16,7 @@ import (
 func (w *site) frames(t *testing.T, list ...[]byte) {
 	t.Helper()
 	if w.raw == nil {
-		w.inside.do(t, func() error {
+		w.inside.Do(t, func() error {
 			link, err := netlink.LinkByName("eth0")
 			if err != nil {
 				return err

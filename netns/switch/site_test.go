@@ -3,12 +3,10 @@ package netswitch
 // Real namespaces for tests, as an ordinary user: the process's own network namespace plays the host (TestMain), the switch has a second one, each container another.
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,44 +16,25 @@ import (
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/netns/switch/relay"
+	"github.com/skiff-containers/skiff/tests/inside"
 )
 
-// insider is a thread in a network namespace of its own.
-type insider chan func()
-
-func newInsider(t *testing.T) (i insider, namespace *os.File) {
+// newInsider starts a thread in a network namespace of its own.
+func newInsider(t *testing.T) (i inside.Thread, namespace *os.File) {
 	t.Helper()
-	i = make(insider)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
-		for f := range i {
-			f()
-		}
-	}()
-	t.Cleanup(func() { close(i) })
-	i.do(t, func() (err error) {
-		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
-			namespace, err = os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
-		}
+	i = inside.NewThread(t)
+	i.Do(t, func() (err error) {
+		namespace, err = os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
 		return err
 	})
 	return i, namespace
-}
-
-func (i insider) do(t *testing.T, f func() error) {
-	t.Helper()
-	done := make(chan error)
-	i <- func() { done <- f() }
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
 }
 
 // site is a host with a switch and a container.
 type site struct {
 	hub       *hub
 	guest     *guest
-	inside    insider // the container
+	inside    inside.Thread // the container
 	four, six netip.Addr
 	raw       *os.File // sends frames (hostile_test.go)
 }
@@ -149,7 +128,7 @@ func (w *site) dial(t *testing.T, port int) *net.TCPConn {
 func (w *site) dialAt(t *testing.T, at netip.AddrPort) *net.TCPConn {
 	t.Helper()
 	var conn net.Conn
-	w.inside.do(t, func() (err error) {
+	w.inside.Do(t, func() (err error) {
 		conn, err = net.DialTimeout("tcp", at.String(), 10*time.Second)
 		return err
 	})
@@ -158,28 +137,4 @@ func (w *site) dialAt(t *testing.T, at netip.AddrPort) *net.TCPConn {
 		t.Fatal(err)
 	}
 	return conn.(*net.TCPConn)
-}
-
-// host listens on the host's loopback and hands one connection to f, the error of which comes back.
-func host(t *testing.T, f func(*net.TCPConn) error) (port int, result <-chan error) {
-	t.Helper()
-	return hostAt(t, "127.0.0.1:0", f)
-}
-
-func hostAt(t *testing.T, at string, f func(*net.TCPConn) error) (port int, result <-chan error) {
-	t.Helper()
-	l, err := net.Listen("tcp", at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() }) // at the end of the test
-	done := make(chan error, 1)
-	go func() {
-		conn, err := l.Accept()
-		if err == nil {
-			err = errors.Join(conn.SetDeadline(time.Now().Add(time.Minute)), f(conn.(*net.TCPConn)))
-		}
-		done <- err
-	}()
-	return l.Addr().(*net.TCPAddr).Port, done
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/netns/switch/relay"
+	"github.com/skiff-containers/skiff/tests/inside"
 )
 
 // echoUDP is a server of UDP on the host.
@@ -49,7 +50,7 @@ func TestDatagramsOfAllSizesComeBack(t *testing.T) {
 		}{{"127.0.0.1:0", relay.Gateway4}, {"[::1]:0", relay.Gateway6}} {
 			port := echoUDP(t, c.at)
 			var conn net.Conn
-			w.inside.do(t, func() (err error) {
+			w.inside.Do(t, func() (err error) {
 				conn, err = net.Dial("udp", netip.AddrPortFrom(c.gateway, uint16(port)).String())
 				return err
 			})
@@ -84,7 +85,7 @@ func TestRefusedDatagramsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	var conn net.Conn
-	w.inside.do(t, func() (err error) {
+	w.inside.Do(t, func() (err error) {
 		conn, err = net.Dial("udp", netip.AddrPortFrom(relay.Gateway4, uint16(port)).String())
 		return err
 	})
@@ -105,7 +106,7 @@ func TestOddFramesDoNoHarm(t *testing.T) {
 	eachWay(t, func(t *testing.T, w *site) {
 		random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a pattern, no secret
 		own, gateway := []byte{2, 0x42, 10, 77, 0, 2}, []byte{2, 0x42, 10, 77, 0, 1}
-		w.inside.do(t, func() error {
+		w.inside.Do(t, func() error {
 			link, err := netlink.LinkByName("eth0")
 			if err != nil {
 				return err
@@ -150,7 +151,7 @@ func TestOddFramesDoNoHarm(t *testing.T) {
 			}
 			return nil
 		})
-		port, _ := host(t, func(conn *net.TCPConn) error { return conn.Close() })
+		port, _ := inside.Host(t, "127.0.0.1:0", func(conn *net.TCPConn) error { return conn.Close() })
 		if _, err := io.ReadAll(w.dial(t, port)); err != nil {
 			t.Error(err)
 		}
@@ -164,7 +165,7 @@ func TestEcho(t *testing.T) {
 		if to.Is6() {
 			kind, family, proto = 128, unix.AF_INET6, unix.IPPROTO_ICMPV6
 		}
-		w.inside.do(t, func() error {
+		w.inside.Do(t, func() error {
 			fd, socketErr := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, proto)
 			if socketErr != nil {
 				return socketErr
@@ -230,7 +231,7 @@ func TestFlowsEndWithTheirContainer(t *testing.T) {
 		port := echoUDP(t, "127.0.0.1:0")
 		send := func() error {
 			var conn net.Conn
-			w.inside.do(t, func() (err error) {
+			w.inside.Do(t, func() (err error) {
 				conn, err = (&net.Dialer{LocalAddr: &net.UDPAddr{Port: 4444}}).Dial("udp", netip.AddrPortFrom(relay.Gateway4, uint16(port)).String())
 				return err
 			})

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/netns/switch/relay"
+	"github.com/skiff-containers/skiff/tests/inside"
 )
 
 func TestDownloadArrivesByteForByte(t *testing.T) {
@@ -28,7 +29,7 @@ func TestDownloadArrivesByteForByte(t *testing.T) {
 		for i := range data {
 			data[i] = byte(random.Uint32())
 		}
-		port, sent := host(t, func(conn *net.TCPConn) error {
+		port, sent := inside.Host(t, "127.0.0.1:0", func(conn *net.TCPConn) error {
 			for rest := data; len(rest) > 0; {
 				n := min(len(rest), 1+random.IntN(400<<10))
 				if _, err := conn.Write(rest[:n]); err != nil {
@@ -58,7 +59,7 @@ func TestDownloadArrivesByteForByte(t *testing.T) {
 func TestResetOfTheHostReachesTheContainer(t *testing.T) {
 	eachWay(t, func(t *testing.T, w *site) {
 		reset := make(chan struct{})
-		port, _ := host(t, func(conn *net.TCPConn) error {
+		port, _ := inside.Host(t, "127.0.0.1:0", func(conn *net.TCPConn) error {
 			_, err := conn.Write(make([]byte, 10000))
 			<-reset
 			return errors.Join(err, conn.SetLinger(0), conn.Close())
@@ -76,7 +77,7 @@ func TestResetOfTheHostReachesTheContainer(t *testing.T) {
 
 func TestResetOfTheContainerReachesTheHost(t *testing.T) {
 	eachWay(t, func(t *testing.T, w *site) {
-		port, got := host(t, func(conn *net.TCPConn) error { _, err := io.ReadAll(conn); return err })
+		port, got := inside.Host(t, "127.0.0.1:0", func(conn *net.TCPConn) error { _, err := io.ReadAll(conn); return err })
 		conn := w.dial(t, port)
 		_, err := conn.Write([]byte("begun"))
 		if err = errors.Join(err, conn.SetLinger(0), conn.Close()); err != nil {
@@ -91,7 +92,7 @@ func TestResetOfTheContainerReachesTheHost(t *testing.T) {
 func TestHalfCloseIsCarriedBothWays(t *testing.T) {
 	eachWay(t, func(t *testing.T, w *site) {
 		question, answer := bytes.Repeat([]byte("q"), 300<<10), bytes.Repeat([]byte("a"), 700<<10)
-		port, served := host(t, func(conn *net.TCPConn) error {
+		port, served := inside.Host(t, "127.0.0.1:0", func(conn *net.TCPConn) error {
 			got, err := io.ReadAll(conn) // ends only when the client's end of sending arrives
 			if err == nil && !bytes.Equal(got, question) {
 				err = fmt.Errorf("%d bytes of the question arrived, of %d", len(got), len(question))
@@ -126,7 +127,7 @@ func TestRefusedIsRefused(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		w.inside.do(t, func() error {
+		w.inside.Do(t, func() error {
 			conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", relay.Gateway4, port), 10*time.Second)
 			if err == nil {
 				return errors.Join(errors.New("connected, where nobody listens"), conn.Close())
@@ -141,7 +142,7 @@ func TestRefusedIsRefused(t *testing.T) {
 
 func TestIPv6ReachesTheHost(t *testing.T) {
 	eachWay(t, func(t *testing.T, w *site) {
-		port, served := hostAt(t, "[::1]:0", func(conn *net.TCPConn) error {
+		port, served := inside.Host(t, "[::1]:0", func(conn *net.TCPConn) error {
 			_, err := conn.Write([]byte("six"))
 			return errors.Join(err, conn.Close())
 		})
@@ -155,11 +156,11 @@ func TestIPv6ReachesTheHost(t *testing.T) {
 // A connection of before, which nobody knows any more, must not leave the container waiting.
 func TestForgottenConnectionsAreReset(t *testing.T) {
 	eachWay(t, func(t *testing.T, w *site) {
-		port, _ := host(t, func(conn *net.TCPConn) error { _, err := io.ReadAll(conn); return err })
+		port, _ := inside.Host(t, "127.0.0.1:0", func(conn *net.TCPConn) error { _, err := io.ReadAll(conn); return err })
 		conn := w.dial(t, port)
 		// A segment in the middle of nothing: a connection whose ports the kernel of the container alone has made up (TCP_REPAIR, tcp(7)).
 		var fd int
-		w.inside.do(t, func() (err error) {
+		w.inside.Do(t, func() (err error) {
 			if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
 				return err
 			}
@@ -189,7 +190,7 @@ func TestForgottenConnectionsAreReset(t *testing.T) {
 func TestUnreachableIsUnreachable(t *testing.T) {
 	w := begin(t, "relay")
 	for _, at := range []string{"203.0.113.1:80", "[2001:db8::1]:80"} {
-		w.inside.do(t, func() error {
+		w.inside.Do(t, func() error {
 			began := time.Now()
 			conn, err := net.DialTimeout("tcp", at, 20*time.Second)
 			if err == nil {
@@ -220,7 +221,7 @@ func TestInterfacesCarryLargePieces(t *testing.T) {
 	c := w.guest.cables[0]
 	check(w.hub.space.link.LinkByIndex(c.index))
 	check(w.hub.space.link.LinkByIndex(c.bridge.index))
-	w.inside.do(t, func() error {
+	w.inside.Do(t, func() error {
 		check(netlink.LinkByName("eth0"))
 		return nil
 	})

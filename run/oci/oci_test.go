@@ -10,41 +10,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"syscall"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/tests/inside"
 )
 
-// The tests run in a user namespace and a mount namespace of their own: TestMain executes itself again in them.
-func TestMain(m *testing.M) {
-	if os.Getenv("OCI_TEST_INSIDE") != "" {
-		os.Exit(m.Run())
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), "OCI_TEST_INSIDE=1")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	one := func(id, n int) []syscall.SysProcIDMap {
-		return []syscall.SysProcIDMap{{ContainerID: 0, HostID: id, Size: n}}
-	}
-	n := 1
-	if os.Geteuid() == 0 {
-		n = 65536
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: one(os.Geteuid(), n), GidMappings: one(os.Getegid(), n),
-		GidMappingsEnableSetgroups: n > 1,
-	}
-	if err := cmd.Run(); err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			os.Exit(exit.ExitCode())
-		}
-		_, _ = os.Stderr.WriteString("cannot make a user namespace: " + err.Error() + "\n")
-		os.Exit(1)
-	}
-}
+// The tests run in a user namespace and a mount namespace of their own.
+func TestMain(m *testing.M) { inside.Main(m, unix.CLONE_NEWNS, nil) }
 
 // bundle makes a root file system of the static busybox and a spec like Docker's, changed by edit.
 func bundle(t testing.TB, edit func(*specs.Spec), args ...string) Bundle {

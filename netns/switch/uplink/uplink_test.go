@@ -9,9 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
-	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,45 +16,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/netns/switch/relay"
+	"github.com/skiff-containers/skiff/tests/inside"
 )
 
-const insideVariable = "SKIFF_TEST_UPLINK_INSIDE"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(insideVariable) != "" {
-		os.Exit(m.Run())
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), insideVariable+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-		Pdeathsig: unix.SIGKILL,
-	}
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
+func TestMain(m *testing.M) { inside.Main(m, unix.CLONE_NEWNET, nil) }
 
 // client is a thread in the network namespace behind the uplink.
-type client chan func()
-
-func (c client) do(t *testing.T, f func() error) {
-	t.Helper()
-	done := make(chan error)
-	c <- func() { done <- f() }
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-}
+type client struct{ inside.Thread }
 
 // dial connects to the host's loopback, by the gateway's address.
 func (c client) dial(t *testing.T, port int) *net.TCPConn {
 	t.Helper()
 	var conn net.Conn
-	c.do(t, func() (err error) {
+	c.Do(t, func() (err error) {
 		conn, err = net.DialTimeout("tcp", fmt.Sprintf("%s:%d", relay.Gateway4, port), 10*time.Second)
 		return err
 	})
@@ -72,19 +43,9 @@ func (c client) dial(t *testing.T, port int) *net.TCPConn {
 func beginUplink(t *testing.T) (client, *Uplink) {
 	t.Helper()
 	up(t, "lo")
-	c := make(client)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
-		for f := range c {
-			f()
-		}
-	}()
-	t.Cleanup(func() { close(c) })
+	c := client{inside.NewThread(t)}
 	var device *os.File
-	c.do(t, func() (err error) {
-		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return err
-		}
+	c.Do(t, func() (err error) {
 		if device, err = Device("up0"); err != nil {
 			return err
 		}
@@ -117,25 +78,6 @@ func up(t *testing.T, name string) {
 	}
 }
 
-// host listens on the host's loopback and hands one connection to f, the error of which comes back.
-func host(t *testing.T, f func(*net.TCPConn) error) (port int, result <-chan error) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() }) // at the end of the test
-	done := make(chan error, 1)
-	go func() {
-		conn, err := l.Accept()
-		if err == nil {
-			err = errors.Join(conn.SetDeadline(time.Now().Add(time.Minute)), f(conn.(*net.TCPConn)))
-		}
-		done <- err
-	}()
-	return l.Addr().(*net.TCPAddr).Port, done
-}
-
 // A container that sends to many ports takes no more than the limit, and connections are still made.
 func TestFlowsOfUDPAreLimited(t *testing.T) {
 	var limit unix.Rlimit
@@ -147,12 +89,12 @@ func TestFlowsOfUDPAreLimited(t *testing.T) {
 	}
 	c, u := beginUplink(t)
 	var from net.PacketConn
-	c.do(t, func() (err error) {
+	c.Do(t, func() (err error) {
 		from, err = net.ListenPacket("udp4", ":0")
 		return err
 	})
 	t.Cleanup(func() { _ = from.Close() }) // at the end of the test
-	port, _ := host(t, func(conn *net.TCPConn) error { return conn.Close() })
+	port, _ := inside.Host(t, "127.0.0.1:0", func(conn *net.TCPConn) error { return conn.Close() })
 	// The device drops what comes too fast, so each port is sent to until enough have arrived, and once more.
 	for reached, round := 0, 0; reached < 2 && round < 50; round++ {
 		for i := range maxFlows/2 + 1000 {
@@ -195,7 +137,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	for range 3 {
 		all = append(all, c.dial(t, l.Addr().(*net.TCPAddr).Port))
 	}
-	c.do(t, func() error {
+	c.Do(t, func() error {
 		if conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", relay.Gateway4, l.Addr().(*net.TCPAddr).Port), time.Second/2); err == nil {
 			t.Error("there is one more than half of the limit")
 			return conn.Close()
