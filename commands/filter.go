@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // filters are the values of --filter: by key, any of the values must match; all keys must.
@@ -42,6 +43,16 @@ func (f filters) pattern(key string, texts ...string) bool {
 		expression, err := regexp.Compile(value)
 		return err == nil && slices.ContainsFunc(texts, expression.MatchString)
 	})
+}
+
+// until is the moment before which things must have been made, zero without such a filter.
+func (f filters) until() (until time.Time, err error) {
+	for _, v := range f["until"] {
+		if until, err = parseWhen("filter until", v, time.Now()); err != nil {
+			return until, err
+		}
+	}
+	return until, nil
 }
 
 // labels says whether all label filters, name or name=value, hold.

@@ -3,7 +3,6 @@ package commands
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/skiff-containers/skiff/storage/image"
 )
@@ -33,11 +32,9 @@ func imageFilter(x *image.Index, list []*image.Image, f filters) (func(img *imag
 	if err != nil {
 		return nil, err
 	}
-	var until time.Time
-	for _, v := range f["until"] {
-		if until, err = parseWhen("filter until", v, time.Now()); err != nil {
-			return nil, err
-		}
+	until, err := f.until()
+	if err != nil {
+		return nil, err
 	}
 	for _, p := range f["reference"] {
 		if p == "" {

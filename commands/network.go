@@ -184,11 +184,9 @@ func networkPrune(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	var until time.Time
-	for _, v := range f["until"] {
-		if until, err = parseWhen("filter until", v, time.Now()); err != nil {
-			return err
-		}
+	until, err := f.until()
+	if err != nil {
+		return err
 	}
 	if err := confirm(c, "This will remove all custom networks not used by at least one container."); err != nil {
 		return err

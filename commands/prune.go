@@ -31,11 +31,9 @@ func containerPrune(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	var until time.Time
-	for _, v := range f["until"] {
-		if until, err = parseWhen("filter until", v, time.Now()); err != nil {
-			return err
-		}
+	until, err := f.until()
+	if err != nil {
+		return err
 	}
 	if err := confirm(c, "This will remove all stopped containers."); err != nil {
 		return err

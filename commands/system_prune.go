@@ -30,11 +30,9 @@ func systemPruneCommand(cmd *cli.Command) {
 		if err != nil {
 			return err
 		}
-		var until time.Time
-		for _, v := range f["until"] {
-			if until, err = parseWhen("filter until", v, time.Now()); err != nil {
-				return err
-			}
+		until, err := f.until()
+		if err != nil {
+			return err
 		}
 		if len(f["until"]) > 0 && c.Bool("volumes") {
 			return misused{errors.New("cannot use --filter until with --volumes: volumes are not removed by their age")}

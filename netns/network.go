@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/skiff-containers/skiff/storage/disk"
 )
 
 // Version is the version of a network's file and of an endpoint's. Readers accept it and older ones.
@@ -89,15 +91,10 @@ func reserved(name string) bool {
 	return slices.Contains([]string{Default, "container", "pasta", "slirp4netns", "lxc-user-nic", "private", "ns"}, name)
 }
 
-// CheckName says whether a name may be one of a network (Docker's rule), without asking whether one has it.
+// CheckName says whether a name may be one of a network, without asking whether one has it.
 func CheckName(name string) error {
-	ok := name != "" && len(name) <= 255
-	for i, r := range name {
-		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-		ok = ok && (letter || i > 0 && (r == '_' || r == '.' || r == '-'))
-	}
-	if !ok {
-		return fmt.Errorf("invalid network name %q: it takes a-z A-Z 0-9 _ . - and begins with a letter or digit", name)
+	if err := disk.Name("network", name); err != nil {
+		return err
 	}
 	if reserved(name) {
 		return fmt.Errorf("invalid network name %q: the word has a meaning of its own in --network", name)

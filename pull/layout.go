@@ -80,29 +80,14 @@ func PushLayout(ctx context.Context, s *storage.Store, dir, target string, o Pus
 	if err != nil {
 		return Pushed{}, err
 	}
-	place, named, err := pushTarget(target)
+	to, err := pushTarget(target)
 	if err != nil {
 		return Pushed{}, fmt.Errorf("cannot push %s: %w", target, err)
 	}
-	sys, err := o.system(ctx, s, named)
-	if err != nil {
-		return Pushed{}, err
-	}
-	policy, err := trustAll()
-	if err != nil {
-		return Pushed{}, err
-	}
-	defer policy.Destroy() //nolint:errcheck // frees memory
-	title, registry := target, ""
-	if named != nil {
-		title, registry = reference.FamiliarString(named), reference.Domain(named)
-	}
 	// The digests are those that were just told: nothing may be changed on the way.
-	raw, err := copy.Image(ctx, policy, place, source, &copy.Options{
-		SourceCtx: sys, DestinationCtx: sys, ImageListSelection: copy.CopyAllImages, PreserveDigests: true,
-	})
+	raw, err := to.copy(ctx, s, source, &copy.Options{ImageListSelection: copy.CopyAllImages, PreserveDigests: true}, o.Access)
 	if err != nil {
-		return Pushed{}, explain(ctx, "push", title, registry, err)
+		return Pushed{}, err
 	}
-	return Pushed{Name: title, Digest: digest.FromBytes(raw).String(), Size: int64(len(raw))}, nil
+	return Pushed{Name: to.title, Digest: digest.FromBytes(raw).String(), Size: int64(len(raw))}, nil
 }

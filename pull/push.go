@@ -46,46 +46,33 @@ func Push(ctx context.Context, s *storage.Store, name, target string, o PushOpti
 	if err != nil {
 		return Pushed{}, fmt.Errorf("cannot push %s: %w", name, err)
 	}
-	place, named, err := pushTarget(target)
+	to, err := pushTarget(target)
 	if err != nil {
 		return Pushed{}, fmt.Errorf("cannot push %s: %w", name, err)
 	}
-	sys, err := o.system(ctx, s, named)
-	if err != nil {
-		return Pushed{}, err
-	}
-	policy, err := trustAll()
-	if err != nil {
-		return Pushed{}, err
-	}
-	defer policy.Destroy() //nolint:errcheck // frees memory
-	title, registry := target, ""
-	if named != nil {
-		title, registry = reference.FamiliarString(named), reference.Domain(named)
-	}
 	if o.Progress != nil {
-		o.Progress(Event{Kind: Begin, Name: title})
+		o.Progress(Event{Kind: Begin, Name: to.title})
 	}
-	options := &copy.Options{SourceCtx: sys, DestinationCtx: sys}
+	options := &copy.Options{}
 	done := events(options, o.Progress)
-	raw, err := copy.Image(ctx, policy, place, source, options)
+	raw, err := to.copy(ctx, s, source, options, o.Access)
 	done()
 	if err != nil {
-		return Pushed{}, explain(ctx, "push", title, registry, err)
+		return Pushed{}, err
 	}
 	sum, err := manifest.Digest(raw)
 	if err != nil {
 		sum = digest.FromBytes(raw)
 	}
-	if named != nil {
-		if err := s.NameDigest(img.ID, named.Name(), sum.String()); err != nil {
+	if to.named != nil {
+		if err := s.NameDigest(img.ID, to.named.Name(), sum.String()); err != nil {
 			return Pushed{}, err
 		}
 	}
 	if o.Progress != nil {
-		o.Progress(Event{Kind: End, Name: title, ID: img.ID})
+		o.Progress(Event{Kind: End, Name: to.title, ID: img.ID})
 	}
-	return Pushed{Name: title, Digest: sum.String(), Size: int64(len(raw))}, nil
+	return Pushed{Name: to.title, Digest: sum.String(), Size: int64(len(raw))}, nil
 }
 
 // Tags are the names that images of the store have in a repository, sorted.
@@ -116,26 +103,53 @@ func Tags(s *storage.Store, repository string) ([]string, error) {
 	return list, nil
 }
 
-// pushTarget reads where to push to; named is nil when that is no registry.
-func pushTarget(target string) (types.ImageReference, reference.Named, error) {
+// pushPlace is where to push to.
+type pushPlace struct {
+	place           types.ImageReference
+	named           reference.Named // nil when it is no registry
+	title, registry string          // for people
+}
+
+// pushTarget reads where to push to.
+func pushTarget(target string) (to pushPlace, err error) {
+	to.title = target
 	scheme, rest, _ := strings.Cut(target, ":")
 	switch scheme {
 	case "oci":
-		place, err := layout.Transport.ParseReference(rest)
-		return place, nil, err
+		to.place, err = layout.Transport.ParseReference(rest)
+		return to, err
 	case "dir":
-		place, err := directory.Transport.ParseReference(rest)
-		return place, nil, err
+		to.place, err = directory.Transport.ParseReference(rest)
+		return to, err
 	case "docker":
 		target = strings.TrimPrefix(target, "docker://")
 	}
-	named, err := parseNamed(target)
+	if to.named, err = parseNamed(target); err != nil {
+		return to, err
+	}
+	if _, digested := to.named.(reference.Digested); digested {
+		return to, fmt.Errorf("%q has a digest, which follows from the image", target)
+	}
+	to.title, to.registry = reference.FamiliarString(to.named), reference.Domain(to.named)
+	to.place, err = docker.NewReference(to.named)
+	return to, err
+}
+
+// copy copies an image there, and returns its manifest.
+func (to pushPlace) copy(ctx context.Context, s *storage.Store, source types.ImageReference, o *copy.Options, a Access) ([]byte, error) {
+	sys, err := a.system(ctx, s, to.named)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if _, digested := named.(reference.Digested); digested {
-		return nil, nil, fmt.Errorf("%q has a digest, which follows from the image", target)
+	policy, err := trustAll()
+	if err != nil {
+		return nil, err
 	}
-	place, err := docker.NewReference(named)
-	return place, named, err
+	defer policy.Destroy() //nolint:errcheck // frees memory
+	o.SourceCtx, o.DestinationCtx = sys, sys
+	raw, err := copy.Image(ctx, policy, to.place, source, o)
+	if err != nil {
+		return nil, explain(ctx, "push", to.title, to.registry, err)
+	}
+	return raw, nil
 }

@@ -19,18 +19,8 @@ var (
 	surnames   = [...]string{"agnesi", "amundsen", "banks", "bellingshausen", "bering", "bonpland", "cook", "cousteau", "curie", "darwin", "drake", "earle", "euler", "franklin", "galilei", "germain", "goodall", "hodgkin", "hopper", "humboldt", "hypatia", "johnson", "kepler", "knuth", "kovalevskaya", "lamarr", "lovelace", "magellan", "mawson", "meitner", "mercator", "nansen", "noether", "pascal", "ritchie", "ross", "sagan", "shackleton", "slocum", "somerville", "stroustrup", "tasman", "thompson", "torvalds", "turing", "wegener", "wilson", "zheng"}
 )
 
-// CheckName says whether a name may be one of a container (Docker's rule, which Podman relaxes to allow one letter).
-func CheckName(name string) error {
-	ok := name != "" && len(name) <= 255
-	for i, r := range name {
-		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-		ok = ok && (letter || i > 0 && (r == '_' || r == '.' || r == '-'))
-	}
-	if !ok {
-		return fmt.Errorf("invalid container name %q: it takes a-z A-Z 0-9 _ . - and begins with a letter or digit", name)
-	}
-	return nil
-}
+// CheckName says whether a name may be one of a container.
+func CheckName(name string) error { return disk.Name("container", name) }
 
 func (s *Store) nameLink(name string) string { return filepath.Join(s.Data, namesDir, name) }
 

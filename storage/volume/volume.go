@@ -51,15 +51,10 @@ type Set struct{ dir string }
 // Open names the set under a data directory; nothing is made until a volume is.
 func Open(data string) *Set { return &Set{dir: filepath.Join(data, "volumes")} }
 
-// CheckName says whether a name may be one of a volume (Docker's rule).
+// CheckName says whether a name may be one of a volume.
 func CheckName(name string) error {
-	ok := name != "" && len(name) <= 255
-	for i, r := range name {
-		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-		ok = ok && (letter || i > 0 && (r == '_' || r == '.' || r == '-'))
-	}
-	if !ok {
-		return fmt.Errorf("invalid volume name %q: it takes a-z A-Z 0-9 _ . - and begins with a letter or digit; a host directory must be an absolute path", name)
+	if err := disk.Name("volume", name); err != nil {
+		return fmt.Errorf("%w; a host directory must be an absolute path", err)
 	}
 	return nil
 }
