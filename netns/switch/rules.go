@@ -66,7 +66,9 @@ func (s *space) rules(port4, port6 uint16) error {
 			return err
 		}
 		if port4 != 0 {
-			t.relayed(port4, port6)
+			if err := t.relayed(port4, port6); err != nil {
+				return err
+			}
 		} else {
 			t.stacked()
 		}
@@ -135,7 +137,7 @@ func setMark() []expr.Any {
 
 // relayed adds what the relay needs (package relay): what one of its sockets is there for is ours, and connections that it lets go on are for its listeners. There is no rule about
 // connections in the table: the kernel does not track any.
-func (t *table) relayed(port4, port6 uint16) {
+func (t *table) relayed(port4, port6 uint16) error {
 	for _, protocol := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
 		t.add(t.arriving, isProtocol(protocol), []expr.Any{
 			&expr.Socket{Key: expr.SocketKeyTransparent, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{1}},
@@ -149,12 +151,56 @@ func (t *table) relayed(port4, port6 uint16) {
 		if way.port == 0 {
 			continue
 		}
-		t.add(t.arriving, ifName(expr.MetaKeyIIFNAME, uplinkName), isFamily(way.family), isProtocol(unix.IPPROTO_TCP), isSYN(), []expr.Any{
-			&expr.Immediate{Register: 1, Data: way.address.AsSlice()},
-			&expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(way.port)},
-			&expr.TProxy{Family: way.family, TableFamily: unix.NFPROTO_INET, RegAddr: 1, RegPort: 2},
-		}, setMark(), []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}})
+		t.add(t.arriving, ifName(expr.MetaKeyIIFNAME, uplinkName), isFamily(way.family), isProtocol(unix.IPPROTO_TCP), isSYN(),
+			[]expr.Any{&expr.Immediate{Register: portRegister, Data: binaryutil.BigEndian.PutUint16(way.port)}}, handOver(way.family, way.address))
+		ports := shortcuts(t.Table, way.address)
+		if err := t.conn.AddSet(ports, nil); err != nil {
+			return err
+		}
+		source, size, second, third := uint32(12), uint32(4), uint32(unix.NFT_REG32_01), uint32(unix.NFT_REG32_02)
+		if way.family == unix.NFPROTO_IPV6 {
+			source, size, second, third = 8, 16, 2, 3
+		}
+		t.add(t.arriving, ifPrefix(expr.MetaKeyIIFNAME, bridgePrefix), isFamily(way.family), isProtocol(unix.IPPROTO_TCP), isSYN(), []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: source, Len: size},
+			&expr.Payload{DestRegister: second, Base: expr.PayloadBaseNetworkHeader, Offset: source + size, Len: size},
+			&expr.Payload{DestRegister: third, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+			&expr.Lookup{SourceRegister: 1, SetName: ports.Name, SetID: ports.ID, DestRegister: portRegister, IsDestRegSet: true},
+		}, handOver(way.family, way.address))
 	}
+	return nil
+}
+
+// portRegister is the last of four, which no key reaches into.
+const portRegister = 4
+
+// handOver gives a SYN to the listener at an address of the loopback and the port in portRegister.
+func handOver(family byte, address netip.Addr) []expr.Any {
+	return slices.Concat([]expr.Any{
+		&expr.Immediate{Register: 1, Data: address.AsSlice()},
+		&expr.TProxy{Family: family, TableFamily: unix.NFPROTO_INET, RegAddr: 1, RegPort: portRegister},
+	}, setMark(), []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}})
+}
+
+// shortcuts is the map of the relay's shortcuts for addresses like this one: container . target . port -> port of a listener.
+func shortcuts(t *nftables.Table, like netip.Addr) *nftables.Set {
+	name, address := "shortcuts4", nftables.TypeIPAddr
+	if like.Is6() {
+		name, address = "shortcuts6", nftables.TypeIP6Addr
+	}
+	return &nftables.Set{Table: t, Name: name, KeyType: nftables.MustConcatSetType(address, address, nftables.TypeInetService), DataType: nftables.TypeInetService, IsMap: true, Concatenation: true}
+}
+
+// steer is relay.Steer. What the rules would say of such a SYN they have said of those before it: the container's address and the target are the same.
+func (s *space) steer(from netip.Addr, to netip.AddrPort, port uint16) error {
+	return s.filter(func(c *nftables.Conn) error {
+		ports := shortcuts(&nftables.Table{Family: nftables.TableFamilyINet, Name: tableName}, from)
+		key := slices.Concat(from.AsSlice(), to.Addr().AsSlice(), binaryutil.BigEndian.PutUint16(to.Port()), []byte{0, 0})
+		if port == 0 {
+			return c.SetDeleteElements(ports, []nftables.SetElement{{Key: key}})
+		}
+		return c.SetAddElements(ports, []nftables.SetElement{{Key: key, Val: binaryutil.BigEndian.PutUint16(port)}})
+	})
 }
 
 // stacked adds what the stack needs (package uplink): answers to connections that the switch makes with a client's address are for us. The stack sees containers by their own addresses.

@@ -31,7 +31,7 @@ type way interface {
 // stack in user mode, which is slower.
 func (s *space) open() (w way, kernel *relay.Relay, err error) {
 	if os.Getenv(plug.UplinkVariable) != plug.UplinkStack {
-		r, err := relay.Start(s.do)
+		r, err := relay.Start(s.do, s.steer)
 		if err == nil {
 			if err = s.rules(r.Ports()); err == nil {
 				return r, r, s.serve(r)

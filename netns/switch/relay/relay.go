@@ -3,7 +3,7 @@
 //
 // Only first packets do (Door): of a TCP connection the SYN, which is held until the host's connection stands (who refuses does so to the container too) and then put back, to be
 // handed to our listener by the rule tproxy; of UDP the first datagram of a flow, for which a connected socket is made; echo requests. The rule `socket transparent` finds the sockets for
-// everything that follows. Package netswitch writes these rules, and has a stack in user mode for kernels without them (package uplink).
+// everything that follows. Where a container connects to one target again and again, SYNs are spared the device too (shortcut.go). Package netswitch writes these rules, and has a stack in user mode for kernels without them (package uplink).
 //
 // It is part of the switch. Its listeners and the containers' side of its sockets are in the switch's network namespace; the other side is in the process's
 // own, the host's.
@@ -43,6 +43,7 @@ type tuple struct{ from, to netip.AddrPort }
 // Relay is a running one.
 type Relay struct {
 	inside    func(func() error) error
+	steer     Steer // nil without shortcuts
 	door      Door
 	listeners []*net.TCPListener
 	ports     [2]uint16 // of the listeners, by family
@@ -51,6 +52,9 @@ type Relay struct {
 	calls   map[tuple]*call
 	links   map[*link]struct{}
 	flows   map[tuple]*flow
+	paths   map[path]*shortcut
+	closed  bool
+	over    chan struct{}         // closed with it
 	open    map[netip.Addr]*usage // of the container that has the address
 	total   usage
 	limits  usage
@@ -60,9 +64,12 @@ type Relay struct {
 // usage counts what is open.
 type usage struct{ connections, calls, flows int }
 
-// Start opens the listeners. The rules name their ports; nothing is taken before Serve. inside runs a function on a thread that is in the switch's network namespace.
-func Start(inside func(func() error) error) (*Relay, error) {
-	r := &Relay{inside: inside, calls: map[tuple]*call{}, links: map[*link]struct{}{}, flows: map[tuple]*flow{}, open: map[netip.Addr]*usage{}, limits: limits()}
+// Start opens the listeners. The rules name their ports; nothing is taken before Serve. inside runs a function on a thread that is in the switch's network namespace; steer makes shortcuts, nil for none.
+func Start(inside func(func() error) error, steer Steer) (*Relay, error) {
+	r := &Relay{
+		inside: inside, steer: steer, calls: map[tuple]*call{}, links: map[*link]struct{}{}, flows: map[tuple]*flow{}, paths: map[path]*shortcut{}, over: make(chan struct{}),
+		open: map[netip.Addr]*usage{}, limits: limits(),
+	}
 	for i, at := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
 		l, err := r.listen(at)
 		if err != nil {
@@ -123,8 +130,17 @@ func (r *Relay) Forget(address netip.Addr) {
 	}
 	for l := range r.links {
 		if l.from == address {
+			l.gone = true
 			reset(l.in) // likewise
-			reset(l.out)
+			if l.out != nil {
+				reset(l.out)
+			}
+		}
+	}
+	for p, s := range r.paths {
+		if p.from == address {
+			s.gone = true
+			s.end()
 		}
 	}
 	for key, c := range r.calls {
@@ -137,6 +153,10 @@ func (r *Relay) Forget(address netip.Addr) {
 
 // Close ends everything that has not begun to be carried. Connections that are open end with their sides.
 func (r *Relay) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	close(r.over)
 	err := r.closeListeners()
 	if r.door != nil {
 		err = errors.Join(err, r.door.Close())

@@ -32,7 +32,8 @@ type call struct {
 // link is a connection that is carried.
 type link struct {
 	from    netip.Addr
-	in, out *net.TCPConn
+	in, out *net.TCPConn // out is nil until the host's side stands
+	gone    bool         // its container has
 }
 
 // read takes first packets until the door is closed.
@@ -86,9 +87,7 @@ func (r *Relay) segment(p packet) {
 		r.calls[key] = c
 		r.mu.Unlock()
 		go func() {
-			// Hosts are asked now and then whether they are still there: what the container's kernel asks, ours answers. A long silence is taken for an end.
-			ask := net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: time.Minute, Count: 15}
-			out, err := (&net.Dialer{KeepAliveConfig: ask, Timeout: connectTimeout}).Dial("tcp", to.String())
+			out, err := dial(to)
 			r.dialed(key, c, out, err)
 		}()
 		return
@@ -102,12 +101,20 @@ func (r *Relay) segment(p packet) {
 	}
 }
 
-// dialed lets a container's handshake go on, or tells it why it does not.
-func (r *Relay) dialed(key tuple, c *call, out net.Conn, err error) {
-	r.mu.Lock()
-	if err == nil {
-		c.out = out.(*net.TCPConn)
+// dial connects to a host. Hosts are asked now and then whether they are still there: what the container's kernel asks, ours answers. A long silence is taken for an end.
+func dial(to netip.AddrPort) (*net.TCPConn, error) {
+	ask := net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: time.Minute, Count: 15}
+	out, err := (&net.Dialer{KeepAliveConfig: ask, Timeout: connectTimeout}).Dial("tcp", to.String())
+	if err != nil {
+		return nil, err
 	}
+	return out.(*net.TCPConn), nil
+}
+
+// dialed lets a container's handshake go on, or tells it why it does not.
+func (r *Relay) dialed(key tuple, c *call, out *net.TCPConn, err error) {
+	r.mu.Lock()
+	c.out = out
 	switch syn := c.syn; {
 	case r.calls[key] != c: // forgotten
 		if err == nil {
@@ -122,6 +129,7 @@ func (r *Relay) dialed(key tuple, c *call, out net.Conn, err error) {
 				r.end(key, c)
 			}
 		})
+		r.made(path{key.from.Addr(), key.to})
 		r.mu.Unlock()
 		r.put(syn)
 	default:
@@ -159,8 +167,15 @@ func (r *Relay) put(b []byte) { _ = r.door.Write(b) }
 
 var background = context.Background()
 
-// accept takes connections whose handshake is done.
+// accept takes connections whose SYN has come over the device.
 func (r *Relay) accept(l *net.TCPListener) {
+	r.take(l, func(in *net.TCPConn) bool {
+		return r.accepted(tuple{in.RemoteAddr().(*net.TCPAddr).AddrPort(), in.LocalAddr().(*net.TCPAddr).AddrPort()}, in)
+	})
+}
+
+// take takes connections whose handshake is done, until the listener is closed, and resets those that are not wanted.
+func (r *Relay) take(l *net.TCPListener, wanted func(in *net.TCPConn) bool) {
 	for {
 		in, err := l.AcceptTCP()
 		if errors.Is(err, net.ErrClosed) {
@@ -170,14 +185,13 @@ func (r *Relay) accept(l *net.TCPListener) {
 			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // out of descriptors, mostly: they come back with connections that end
 			continue
 		}
-		key := tuple{in.RemoteAddr().(*net.TCPAddr).AddrPort(), in.LocalAddr().(*net.TCPAddr).AddrPort()}
-		if !r.accepted(key, in) {
-			reset(in) // it came too late
+		if !wanted(in) {
+			reset(in)
 		}
 	}
 }
 
-// accepted carries a connection whose handshake is done, if it is wanted.
+// accepted carries a connection whose handshake is done, if it has not come too late.
 func (r *Relay) accepted(key tuple, in *net.TCPConn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -188,7 +202,7 @@ func (r *Relay) accepted(key tuple, in *net.TCPConn) bool {
 	delete(r.calls, key)
 	c.late.Stop()
 	r.leave(c.usage, calls)
-	l := &link{key.from.Addr(), in, c.out}
+	l := &link{from: key.from.Addr(), in: in, out: c.out}
 	r.links[l] = struct{}{}
 	go func() {
 		Join(l.in, l.out)
