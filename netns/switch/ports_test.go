@@ -20,8 +20,9 @@ import (
 func TestPublishedPortsKeepTheClient(t *testing.T) {
 	eachWay(t, func(t *testing.T, w *site) {
 		own := netlinkHere(t)
-		up(t, own, "10.99.0.5/32", "fd99::5/128")
+		up(t, own, "10.99.0.5/32", "10.99.0.6/32", "fd99::5/128", "fd99::6/128")
 		awaitAddress(own, netip.MustParseAddr("fd99::5"))
+		awaitAddress(own, netip.MustParseAddr("fd99::6"))
 		var server net.Listener
 		var datagrams net.PacketConn
 		w.inside.Do(t, func() (err error) {
@@ -49,6 +50,9 @@ func TestPublishedPortsKeepTheClient(t *testing.T) {
 			for _, c := range []struct{ from, to, seen string }{
 				{"10.99.0.5", "10.99.0.5", "10.99.0.5"},
 				{"fd99::5", "fd99::5", "fd99::5"},
+				{"10.99.0.5", "10.99.0.6", "10.99.0.5"}, // who is answered from another address than it asked takes no notice
+				{"fd99::5", "fd99::6", "fd99::5"},
+				{"127.0.0.1", "127.0.0.9", "10.77.0.1"},
 				{"127.0.0.1", "127.0.0.1", "10.77.0.1"},
 				{"::1", "::1", "fd77::1"},
 			} {

@@ -40,7 +40,7 @@ func (m *mail) list() []ipv4.Message { return m.all[:m.n] }
 func (m *mail) lend() {
 	for i := range m.n {
 		b := &m.all[i]
-		b.Buffers[0], b.Addr, b.N = b.Buffers[0][:maxDatagram], nil, 0
+		b.Buffers[0], b.Addr, b.N, b.OOB, b.NN = b.Buffers[0][:maxDatagram], nil, 0, nil, 0
 	}
 	m.n = 0
 	letters.Put(m)
@@ -52,6 +52,7 @@ type batch struct {
 	udp     *net.UDPConn     // nil for one that is not the kernel's
 	many    *ipv4.PacketConn // likewise; its calls are those of any datagram socket
 	refused func()           // called when the socket says that nobody listens where it sends to; may be nil
+	control [][]byte         // room for what the kernel says about each datagram of a batch; nil when it is not asked (reportLocal)
 }
 
 func newBatch(c net.Conn, refused func()) *batch {
@@ -91,10 +92,18 @@ func (b *batch) fill(m *mail) (err error) {
 		first.N, err = b.conn.Read(first.Buffers[0])
 		m.n = 1
 	} else {
+		for i := range b.control {
+			m.all[i].OOB = b.control[i]
+		}
 		m.n, err = b.many.ReadBatch(m.all, unix.MSG_DONTWAIT)
 	}
 	if err != nil {
 		m.n = 0
+	}
+	for i := range b.control[min(m.n, len(b.control)):] {
+		m.all[m.n+i].OOB = nil // nothing was received there
+	}
+	if err != nil {
 		return err
 	}
 	for i := range m.n {
@@ -122,12 +131,12 @@ func (b *batch) wait() error {
 }
 
 // send sends datagrams to whom the socket is connected with.
-func (b *batch) send(list []ipv4.Message) error { return b.sendTo(list, nil) }
+func (b *batch) send(list []ipv4.Message) error { return b.sendTo(list, nil, nil) }
 
-// sendTo sends datagrams to an address. Those that cannot be sent are lost, as any may be.
-func (b *batch) sendTo(list []ipv4.Message, to net.Addr) error {
+// sendTo sends datagrams to an address, with what the kernel is to know besides. Those that cannot be sent are lost, as any may be.
+func (b *batch) sendTo(list []ipv4.Message, to net.Addr, control []byte) error {
 	for i := range list {
-		list[i].Addr = to // it was that of the sender
+		list[i].Addr, list[i].OOB = to, control // they were those of the sender
 	}
 	for len(list) > 0 {
 		n, err := b.write(list)
