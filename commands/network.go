@@ -256,13 +256,14 @@ func networkConnectCommand() *cli.Command {
 		Usage: "Connect a container to a network", ArgsUsage: "NETWORK CONTAINER",
 		Flags: []cli.Flag{
 			option{"alias", "", "list", "Add network-scoped alias for the container", ""},
-			option{"gw-priority", "", "int", "Accepted for compatibility: the default route stays", ""},
+			option{"gw-priority", "", "int", "Which network is the default route: the highest, then the first connected", ""},
 			option{"ip", "", "string", "IPv4 address (e.g., 172.30.100.104)", ""},
 			option{"ip6", "", "string", "IPv6 address (e.g., 2001:db8::33)", ""},
 			option{"link", "", "list", "Add link to another container", ""},
 		},
 		Action: func(c *cli.Context) error {
 			p := config.Place{Network: c.Args().First(), Aliases: listOf(c, "alias"), Links: listOf(c, "link")}
+			p.Priority = c.Int("gw-priority")
 			for flag, four := range map[string]bool{"ip": true, "ip6": false} {
 				if v := c.String(flag); v != "" {
 					if err := p.SetAddress(v, four); err != nil {

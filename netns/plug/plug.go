@@ -45,7 +45,8 @@ type Request struct {
 	Places    []Place `json:"places,omitzero"`
 	Ports     []Port  `json:"ports,omitzero"`
 	Network   string  `json:"network,omitzero"`       // of OpDetach: the id
-	Default   string  `json:"default,omitzero"`       // of OpDetach: the id of the network whose gateway is the default route from then on
+	Default   string  `json:"default,omitzero"`       // of OpDetach: the id of the network whose gateway is the default route of IPv4 from then on
+	Default6  string  `json:"default6,omitzero"`      // likewise, of IPv6
 	Loopback  bool    `json:"host_loopback,omitzero"` // the container may reach the host's loopback
 	Lent      []int   `json:"lent,omitzero"`          // of OpLend: the places of ports whose sockets come along
 }
@@ -54,8 +55,9 @@ type Request struct {
 type Place struct {
 	Network  netns.Network  `json:"network"`
 	Endpoint netns.Endpoint `json:"endpoint"`
-	Default  bool           `json:"default,omitzero"` // its gateway is the default route
-	DNS      []string       `json:"dns,omitzero"`     // resolvers of the container's own; none are the host's
+	Default  bool           `json:"default,omitzero"`  // its gateway is the default route of IPv4
+	Default6 bool           `json:"default6,omitzero"` // and of IPv6
+	DNS      []string       `json:"dns,omitzero"`      // resolvers of the container's own; none are the host's
 	// Hosts are names of the container's /etc/hosts that are no container's: the host's, and those of --add-host. Who asks the name server instead of the file gets the same answer.
 	Hosts map[string][]netip.Addr `json:"hosts,omitzero"`
 }

@@ -276,14 +276,14 @@ func (s *space) dress(n *netns.Network, p plug.Place, inside *netlink.Handle) er
 	return lead(n, p, inside, peer)
 }
 
-// lead makes the gateway of a container's place, whose interface is peer, the default route, if that is what it is to be.
+// lead makes the gateways of a container's place, whose interface is peer, the default routes, if that is what they are to be.
 func lead(n *netns.Network, p plug.Place, inside *netlink.Handle, peer netlink.Link) error {
-	if !p.Default || n.Internal {
+	if n.Internal {
 		return nil
 	}
 	for _, a := range []netip.Addr{p.Endpoint.IPv4, p.Endpoint.IPv6} {
 		subnet, ok := n.SubnetOf(a)
-		if !a.IsValid() || !ok {
+		if !a.IsValid() || !ok || a.Is4() && !p.Default || a.Is6() && !p.Default6 {
 			continue
 		}
 		r := &netlink.Route{LinkIndex: peer.Attrs().Index, Gw: subnet.Gateway.AsSlice(), Dst: everything(a)}

@@ -73,8 +73,8 @@ func (g *guest) answer(r plug.Request, files []*os.File) (plug.Reply, []*os.File
 			err = g.connect(r.Places)
 		}
 	case plug.OpDetach:
-		if err = g.disconnect(r.Network); err == nil && r.Default != "" {
-			err = g.lead(r.Default)
+		if err = g.disconnect(r.Network); err == nil {
+			err = g.lead(r.Default, r.Default6)
 		}
 	case plug.OpLend:
 		files, err = g.borrow(r.Lent, files)
@@ -199,10 +199,11 @@ func (g *guest) disconnect(network string) error {
 	return errors.New("cannot disconnect: the container is not on that network")
 }
 
-// lead makes a network's gateway the default route.
-func (g *guest) lead(network string) error {
+// lead makes the gateways of these networks the default routes of IPv4 and IPv6; "" leaves what there is.
+func (g *guest) lead(four, six string) error {
 	for _, c := range g.cables {
-		if c.place.Network.ID != network {
+		is4, is6 := c.place.Network.ID == four, c.place.Network.ID == six
+		if !is4 && !is6 {
 			continue
 		}
 		inside, err := handleIn(g.container)
@@ -211,7 +212,7 @@ func (g *guest) lead(network string) error {
 		}
 		defer inside.Close()
 		g.mu.Lock()
-		c.place.Default = true
+		c.place.Default, c.place.Default6 = c.place.Default || is4, c.place.Default6 || is6
 		g.mu.Unlock()
 		n := &c.place.Network
 		if c.bridge != nil {
@@ -221,9 +222,11 @@ func (g *guest) lead(network string) error {
 		if err != nil {
 			return fmt.Errorf("cannot find %s in the container: %w", c.place.Endpoint.Iface, err)
 		}
-		return lead(n, c.place, inside, peer)
+		if err := lead(n, c.place, inside, peer); err != nil {
+			return err
+		}
 	}
-	return errors.New("cannot change the default route: the container is not on that network")
+	return nil
 }
 
 // leave takes everything back: the container has ended, or its monitor has.
@@ -260,17 +263,18 @@ func (g *guest) address(like netip.Addr) netip.Addr {
 
 // door is that address, and the network that it is of.
 func (g *guest) door(like netip.Addr) (found netip.Addr, network netns.Network) {
+	six := like.Is6() && !like.Is4In6()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, c := range g.cables {
 		if c.bridge == nil {
 			continue // its network is none of ours
 		}
-		a := c.place.Endpoint.IPv4
-		if like.Is6() && !like.Is4In6() && c.place.Endpoint.IPv6.IsValid() {
-			a = c.place.Endpoint.IPv6
+		a, leads := c.place.Endpoint.IPv4, c.place.Default
+		if six && c.place.Endpoint.IPv6.IsValid() {
+			a, leads = c.place.Endpoint.IPv6, c.place.Default6
 		}
-		if a.IsValid() && (c.place.Default || !found.IsValid()) {
+		if a.IsValid() && (!found.IsValid() || a.Is6() && !found.Is6() || leads && a.Is6() == found.Is6()) {
 			found, network = a, c.bridge.network
 		}
 	}

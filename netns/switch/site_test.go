@@ -108,7 +108,7 @@ func attach(t *testing.T, h *hub, n byte, loopback bool) *site {
 		{Prefix: netip.MustParsePrefix("10.77.0.0/24"), Gateway: netip.MustParseAddr("10.77.0.1")},
 		{Prefix: netip.MustParsePrefix("fd77::/64"), Gateway: netip.MustParseAddr("fd77::1")},
 	}}
-	place := plug.Place{Network: network, Default: true, Endpoint: netns.Endpoint{
+	place := plug.Place{Network: network, Default: true, Default6: true, Endpoint: netns.Endpoint{
 		ID: fmt.Sprintf("%064x", n), Network: network.ID, IPv4: w.four, IPv6: w.six, MAC: fmt.Sprintf("02:42:0a:4d:00:%02x", n), Iface: "eth0",
 	}}
 	place.Endpoint.ID = fmt.Sprintf("e%02x", n) + place.Endpoint.ID[3:]

@@ -72,7 +72,7 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 		}
 		n.request.Places = append(n.request.Places, place)
 	}
-	n.request.Places[defaultPlace(n.request.Places)].Default = true
+	chooseDefaults(n.request.Places)
 	list, err := ports(allPorts(c, img))
 	if err != nil {
 		return n, err
@@ -145,17 +145,35 @@ func addresses(e netns.Endpoint) (all []netip.Addr) {
 	return all
 }
 
-// defaultPlace is whose gateway is the default route: of the networks that have a way out that with the highest priority, then the first.
-func defaultPlace(places []plug.Place) int {
-	best := 0
+// chooseDefaults says whose gateways are the default routes.
+func chooseDefaults(places []plug.Place) {
+	four, six := defaultPlace(places, hasIPv4), defaultPlace(places, hasIPv6)
+	for i := range places {
+		places[i].Default, places[i].Default6 = i == four, i == six
+	}
+}
+
+// defaultPlace is whose gateway is the default route of the family that has knows: of the networks that have a way out that with the highest priority, then the first; -1 when none has the family.
+func defaultPlace(places []plug.Place, has func(plug.Place) bool) int {
+	best := -1
 	for i, p := range places {
-		b := places[best]
-		if b.Network.Internal && !p.Network.Internal || b.Network.Internal == p.Network.Internal && p.Endpoint.Priority > b.Endpoint.Priority {
+		if has(p) && (best < 0 || leadsBefore(p, places[best])) {
 			best = i
 		}
 	}
 	return best
 }
+
+// leadsBefore says that the way out is by a rather than by b, which was there first.
+func leadsBefore(a, b plug.Place) bool {
+	if a.Network.Internal != b.Network.Internal {
+		return b.Network.Internal
+	}
+	return a.Endpoint.Priority > b.Endpoint.Priority
+}
+
+func hasIPv4(p plug.Place) bool { return p.Endpoint.IPv4.IsValid() }
+func hasIPv6(p plug.Place) bool { return p.Endpoint.IPv6.IsValid() }
 
 // take gets the container its place on one network; i counts its interfaces.
 func (m *monitor) take(store *netns.Store, p config.Place, i int) (plug.Place, error) {

@@ -47,18 +47,19 @@ func (m *monitor) joinNetwork(p config.Place, f *front) error {
 	if err != nil {
 		return err
 	}
-	// The default route stays where it is, if there is one.
-	place.Default = !slices.ContainsFunc(n.request.Places, func(o plug.Place) bool { return o.Default && (!o.Network.Internal || joined.Internal) })
+	// The default routes stay where they are, if there are any, unless this network is to come before.
+	stays := func(o plug.Place, is bool) bool { return is && !leadsBefore(place, o) }
+	place.Default = hasIPv4(place) && !slices.ContainsFunc(n.request.Places, func(o plug.Place) bool { return stays(o, o.Default) })
+	place.Default6 = hasIPv6(place) && !slices.ContainsFunc(n.request.Places, func(o plug.Place) bool { return stays(o, o.Default6) })
 	err = n.provide(f, func() error {
 		return n.cable.Ask(plug.Request{Op: plug.OpConnect, Container: m.record.ID, Places: []plug.Place{place}})
 	})
 	if err != nil {
 		return errors.Join(err, n.store.Detach(&place.Network, m.record.ID))
 	}
-	if place.Default {
-		for i := range n.request.Places {
-			n.request.Places[i].Default = false // an internal network's
-		}
+	for i := range n.request.Places {
+		there := &n.request.Places[i]
+		there.Default, there.Default6 = there.Default && !place.Default, there.Default6 && !place.Default6
 	}
 	n.request.Places = append(n.request.Places, place)
 	return errors.Join(m.rewrite(n), m.refreshFiles(n))
@@ -82,9 +83,11 @@ func (m *monitor) leaveNetwork(name string) error {
 	}
 	place, rest := n.request.Places[i], slices.Delete(slices.Clone(n.request.Places), i, i+1)
 	request := plug.Request{Op: plug.OpDetach, Container: m.record.ID, Network: place.Network.ID}
-	if place.Default && len(rest) > 0 {
-		next := &rest[defaultPlace(rest)]
-		next.Default, request.Default = true, next.Network.ID
+	if i := defaultPlace(rest, hasIPv4); place.Default && i >= 0 {
+		rest[i].Default, request.Default = true, rest[i].Network.ID
+	}
+	if i := defaultPlace(rest, hasIPv6); place.Default6 && i >= 0 {
+		rest[i].Default6, request.Default6 = true, rest[i].Network.ID
 	}
 	if err := n.cable.Ask(request); err != nil {
 		return err
