@@ -80,13 +80,17 @@ func TestParsePort(t *testing.T) {
 		"[::1]:8080:80":       {Container: 80, Host: 8080, HostIP: "::1", Protocol: "tcp"},
 		"7000-7002:7000-7002": {Container: 7000, Host: 7000, Count: 3, Protocol: "tcp"},
 		"8000-8010:80":        {Container: 80, Host: 8000, HostEnd: 8010, Protocol: "tcp"},
+
+		"target=80": {Container: 80, Protocol: "tcp"},
+		"mode=host,target=53,published=5353,protocol=udp": {Container: 53, Host: 5353, Protocol: "udp"},
+		"published=7000-7002,target=8000-8002":            {Container: 8000, Host: 7000, Count: 3, Protocol: "tcp"},
 	} {
 		got, err := ParsePort(in)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", "0", "65536", "80/x", "a:80", "1.2.3:1:80", "1-2:1-3", "2-1:2-1", "::", "-80", "::1:80:80", "[::1:80:80", "::1]:80:80", "[127.0.0.1]:80:80", "[fe80::1%eth0]:80:80", "+80"} {
+	for _, in := range []string{"", "0", "65536", "80/x", "a:80", "1.2.3:1:80", "1-2:1-3", "2-1:2-1", "::", "-80", "::1:80:80", "[::1:80:80", "::1]:80:80", "[127.0.0.1]:80:80", "[fe80::1%eth0]:80:80", "+80", "target=", "published=80", "target=80,mode=x", "target=80,x=1", "target=80,protocol=x", "target=1:80", "target=80,", "="} {
 		if p, err := ParsePort(in); err == nil {
 			t.Errorf("%q: %+v", in, p)
 		}

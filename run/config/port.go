@@ -7,12 +7,19 @@ import (
 	"strings"
 )
 
-// ParsePort reads the argument of -p: [[IP:][HOST]:]CONTAINER[/PROTOCOL], with ranges. As many ports as the container's range has come back as one Port.
+// ParsePort reads the argument of -p: [[IP:][HOST]:]CONTAINER[/PROTOCOL], with ranges, or Docker's long form of it, target=CONTAINER,published=HOST,protocol=PROTOCOL. As many ports as the container's range has come back as one Port.
 func ParsePort(s string) (Port, error) {
 	bad := func(why string) (Port, error) {
 		return Port{}, fmt.Errorf("invalid port %q: %s; write such as 8080:80, 127.0.0.1:8080:80/tcp or 7000-7009:7000-7009/udp", s, why)
 	}
 	p := Port{Protocol: "tcp"}
+	if strings.Contains(s, "=") {
+		short, why := shortPort(s)
+		if why != "" {
+			return bad(why)
+		}
+		return ParsePort(short)
+	}
 	text, protocol, has := strings.Cut(s, "/")
 	if has {
 		p.Protocol = strings.ToLower(protocol)
@@ -41,7 +48,7 @@ func ParsePort(s string) (Port, error) {
 	}
 	first, last, ok := portRange(container)
 	if !ok {
-		return bad("the container's port is a number from 1 to 65535")
+		return bad("the container's port is a number from 1 to 65535, or a range of them")
 	}
 	p.Container = first
 	if n := last - first + 1; n > 1 {
@@ -53,7 +60,7 @@ func ParsePort(s string) (Port, error) {
 		}
 		hostFirst, hostLast, ok := portRange(host)
 		if !ok {
-			return bad("the host's port is a number from 1 to 65535")
+			return bad("the host's port is a number from 1 to 65535, or a range of them")
 		}
 		p.Host = hostFirst
 		switch {
@@ -65,6 +72,22 @@ func ParsePort(s string) (Port, error) {
 		}
 	}
 	return p, nil
+}
+
+// shortPort writes the long form as the short one; why is what is wrong with it.
+func shortPort(s string) (short, why string) {
+	words := map[string]string{"protocol": "tcp"}
+	for _, word := range strings.Split(s, ",") {
+		key, value, _ := strings.Cut(word, "=")
+		switch {
+		case key != "target" && key != "published" && key != "protocol" && key != "mode" || value == "" || strings.ContainsAny(value, "=:/"):
+			return "", fmt.Sprintf("%q is none of target=PORT, published=PORT, protocol=tcp|udp and mode=host", word)
+		case key == "mode" && value != "host" && value != "ingress": // Docker's swarms know a difference
+			return "", "the mode is host"
+		}
+		words[key] = value
+	}
+	return words["published"] + ":" + words["target"] + "/" + words["protocol"], ""
 }
 
 // MaxPorts is how many ports a container may publish: each costs a descriptor of the switch's, or of the program that connects the container.
