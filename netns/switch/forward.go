@@ -4,6 +4,7 @@ package netswitch
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -137,9 +138,21 @@ func (r resolver) ask(ctx context.Context, q *dns.Msg, tcp bool) (*dns.Msg, erro
 		return nil, err
 	}
 	defer conn.Close() //nolint:errcheck // a socket
-	exchange := &dns.Client{Net: kind, Timeout: resolverWait, UDPSize: maxUDPResponse}
-	answer, _, err := exchange.ExchangeWithConnContext(ctx, q, &dns.Conn{Conn: conn, UDPSize: maxUDPResponse})
-	return answer, err
+	until := time.Now().Add(resolverWait)
+	if end, ok := ctx.Deadline(); ok && end.Before(until) {
+		until = end
+	}
+	// The library's exchange takes no more than the client has room for, as it says by EDNS, and fails when a resolver sends more.
+	exchange := &dns.Conn{Conn: conn, UDPSize: maxUDPResponse}
+	if err := errors.Join(conn.SetDeadline(until), exchange.WriteMsg(q)); err != nil {
+		return nil, err
+	}
+	for {
+		answer, err := exchange.ReadMsg()
+		if err != nil || answer.Id == q.Id {
+			return answer, err
+		}
+	}
 }
 
 // dial connects to the resolver. A thread that has entered another namespace cannot come back, so it ends with its goroutine; its socket stays.

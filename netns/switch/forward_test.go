@@ -299,6 +299,28 @@ func TestForwardLarge(t *testing.T) {
 	}
 }
 
+// A resolver that sends more than the client has room for is understood all the same: the client hears that there is more.
+func TestForwardMoreThanAsked(t *testing.T) {
+	w := newWorld(t, false)
+	w.host("127.0.0.2")
+	upstream(t, nil, "127.0.0.2", func(rw dns.ResponseWriter, q *dns.Msg) {
+		r := new(dns.Msg).SetReply(q)
+		for range 40 {
+			r.Answer = append(r.Answer, &dns.TXT{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{strings.Repeat("x", 50)}})
+		}
+		_ = rw.WriteMsg(r) // the test sees that nothing came
+	})
+	for _, size := range []uint16{0, 1232} {
+		q := new(dns.Msg).SetQuestion("large.example.", dns.TypeTXT)
+		if size > 0 {
+			q.SetEdns0(size, false)
+		}
+		if r := w.ask(first, "udp", q); !r.Truncated || r.Rcode != dns.RcodeSuccess || len(r.Answer) == 0 {
+			t.Errorf("with room for %d: %s, truncated %v, %d answers", size, dns.RcodeToString[r.Rcode], r.Truncated, len(r.Answer))
+		}
+	}
+}
+
 // Questions that nobody answers do not pile up, and do not keep the network's own names from being answered.
 func TestForwardFull(t *testing.T) {
 	w := newWorld(t, false)
