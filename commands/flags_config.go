@@ -208,6 +208,9 @@ func (r *reader) namespaces(cfg *config.Config) {
 		cfg.Places = append(cfg.Places, place)
 	}
 	r.place(cfg)
+	for _, p := range cfg.Places {
+		r.fail("network", p.CheckNames())
+	}
 	for _, ns := range []struct {
 		flag string
 		to   *string

@@ -273,6 +273,9 @@ func networkConnectCommand() *cli.Command {
 			}
 			return rewire(c, func(h *run.Host, t *record.Container, n *netns.Network) error {
 				p.Network = n.Name
+				if err := p.CheckNames(); err != nil {
+					return fmt.Errorf("cannot connect container %s: %w", t.Name, err)
+				}
 				return h.Connect(c.Context, t, p)
 			}, "connect")
 		},

@@ -18,8 +18,10 @@ type Endpoint struct {
 	Container string    `json:"container"` // the container's id
 	Created   time.Time `json:"created"`
 	// Name is the container's name when it was attached, Aliases what it is called besides on this network alone.
-	Name    string   `json:"name,omitzero"`
-	Aliases []string `json:"aliases,omitzero"`
+	// Hostname is the one that was asked for.
+	Name     string   `json:"name,omitzero"`
+	Hostname string   `json:"hostname,omitzero"`
+	Aliases  []string `json:"aliases,omitzero"`
 	// Links are names that this container alone calls others by: alias -> container id.
 	Links map[string]string `json:"links,omitzero"`
 	IPv4  netip.Addr        `json:"ipv4,omitzero"`
@@ -36,9 +38,10 @@ type Endpoint struct {
 	Via string `json:"via,omitzero"`
 }
 
-// Names are all the names that the endpoint answers to on its network: the container's, its short id and the aliases.
+// Names are all the names that the endpoint answers to on its network: the container's, its short id, the aliases and the host name that it was given, as Docker has it.
 func (e *Endpoint) Names() []string {
 	names := append([]string{e.Name, e.Container[:min(12, len(e.Container))]}, e.Aliases...)
+	names = append(names, e.Hostname)
 	seen := map[string]bool{"": true}
 	out := names[:0]
 	for _, n := range names {

@@ -186,6 +186,9 @@ func (m *monitor) take(store *netns.Store, p config.Place, i int) (plug.Place, e
 		Container: m.record.ID, Name: m.record.Name, Aliases: p.Aliases, MAC: p.MAC, Priority: p.Priority, Iface: n.InterfacePrefix() + strconv.Itoa(i),
 		Alive: filepath.Join(m.store.RunDir(m.record.ID), record.AliveFile), Links: map[string]string{},
 	}
+	if m.record.Config.UTS != "host" { // whose name it has then
+		e.Hostname = m.record.Config.Hostname
+	}
 	for _, v := range []struct {
 		text string
 		to   *netip.Addr

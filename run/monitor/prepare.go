@@ -270,6 +270,18 @@ func (m *monitor) hostname() string {
 	return m.record.ID[:12]
 }
 
+// ownNames are a host name's words in /etc/hosts: the full name, as it was given, and the first part alone, however it was split between --hostname and --domainname.
+func ownNames(name, domain string) string {
+	words := []string{name}
+	if domain != "" {
+		words = []string{name + "." + domain, name}
+	}
+	if first, _, ok := strings.Cut(name, "."); ok && first != "" {
+		words = append(words, first)
+	}
+	return strings.Join(words, " ")
+}
+
 // hostTexts are /etc/hosts and /etc/resolv.conf of a container on networks; n is nil for one that is on none.
 type hostTexts struct{ hosts, resolvConf string }
 
@@ -281,10 +293,7 @@ func (m *monitor) hostTexts(n *network) (texts hostTexts, err error) {
 			hosts = string(data)
 		}
 	} else {
-		full := name
-		if c.Domainname != "" {
-			full = name + "." + c.Domainname + " " + name
-		}
+		full := ownNames(name, c.Domainname)
 		switch {
 		case n != nil:
 			if hosts += n.hosts(full); n.served() {
