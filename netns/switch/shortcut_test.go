@@ -175,7 +175,11 @@ func TestShortcutIsNobodyElses(t *testing.T) {
 			return nil
 		})
 	}
-	w.press(t, target)
+	// The next container with the address has shortcuts of its own, also where the one before had none.
+	second, _ := echo(t, "127.0.0.1:0")
+	w.inside.Do(t, func() error { return once(second) })
 	w.hub.way.Forget(w.four)
 	w.untilNone(t, target.Addr())
+	w.press(t, second)
+	w.inside.Do(t, func() error { return once(second) })
 }

@@ -141,6 +141,7 @@ func (r *Relay) Forget(address netip.Addr) {
 		if p.from == address {
 			s.gone = true
 			s.end()
+			delete(r.paths, p) // the next one's are its own
 		}
 	}
 	for key, c := range r.calls {
