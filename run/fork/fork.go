@@ -192,7 +192,7 @@ func forkChild(p *Program, args *cloneArgs, old bool, c *Channel) (pid uintptr, 
 		channel = uintptr(c.child)
 		parents = uintptr(c.parent)
 		report  = uintptr(unsafe.Pointer(&p.report))
-		i       int
+		i, n    int
 		r       uintptr
 		e       syscall.Errno
 		execErr syscall.Errno
@@ -235,6 +235,9 @@ func forkChild(p *Program, args *cloneArgs, old bool, c *Channel) (pid uintptr, 
 			*s.to = int32(a0)
 			continue
 		case kindInit:
+			for n = 0; n < len(p.title); n++ { // before there is anybody to read it
+				*(*byte)(unsafe.Add(p.argv, n)) = p.title[n]
+			}
 			// Signals are blocked before there is anybody to send one: none is lost, none ends init.
 			syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&p.sigset)), uintptr(unsafe.Pointer(&p.oldset)), 8, 0, 0)
 			r, _, e = syscall.RawSyscall6(s.nr, a0, 0, 0, 0, 0, 0)

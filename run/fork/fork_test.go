@@ -107,7 +107,7 @@ func TestInitReapsAndPassesOnTheStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &Program{}
-	p.Init()
+	p.Init("init")
 	p.Exec("/bin/sh", p.Strings([]string{"sh", "-c", "trap 'exit 7' TERM; kill -TERM $PPID; while :; do sleep 0.1; done"}), p.Strings([]string{"PATH=/bin:/usr/bin"}))
 	child, err := run(t, p, c)
 	if !errors.Is(err, io.EOF) {

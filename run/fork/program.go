@@ -2,6 +2,7 @@ package fork
 
 import (
 	"fmt"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -69,6 +70,9 @@ type Program struct {
 	oldset  uint64
 	siginfo [128]byte
 	status  int32
+	// What init is called: title over the words of our command line, which are args at argv.
+	title []byte
+	argv  unsafe.Pointer
 }
 
 // Slot reserves a place for a result.
@@ -153,11 +157,34 @@ func (p *Program) Exec(path string, argv, envv Arg) {
 }
 
 // Init adds a step that forks once more: the child goes on with the next step, the parent stays as init: it reaps whatever dies, passes the
-// signals it gets on to the child, and ends with the child's status.
-func (p *Program) Init() {
+// signals it gets on to the child, and ends with the child's status. It is called name: it never executes anything, and the command line that it has from us names
+// directories of the host. Not for a child that borrows our memory.
+func (p *Program) Init(name string) {
+	p.Call("name init", unix.SYS_PRCTL, Int(unix.PR_SET_NAME), p.Str(name), Int(0), Int(0), Int(0))
 	p.Call("fork for init", unix.SYS_CLONE, Int(unix.SIGCHLD))
 	p.steps[len(p.steps)-1].kind = kindInit
 	p.sigset = ^uint64(0)
+	if argv, n := commandLine(os.Args); n > len(name) {
+		p.argv, p.title = argv, make([]byte, n)
+		copy(p.title, name)
+	}
+}
+
+// commandLine is where the words of the command line are, which the kernel has put behind one another, and how many bytes they have with their ends; none when they are not
+// where they came.
+func commandLine(args []string) (unsafe.Pointer, int) {
+	if len(args) == 0 {
+		return nil, 0
+	}
+	first := unsafe.Pointer(unsafe.StringData(args[0]))
+	n := 0
+	for _, a := range args {
+		if a == "" || unsafe.Pointer(unsafe.StringData(a)) != unsafe.Add(first, n) {
+			return nil, 0
+		}
+		n += len(a) + 1
+	}
+	return first, n
 }
 
 // Step refines a call that was added.

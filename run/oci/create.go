@@ -311,7 +311,7 @@ func (b *builder) plan(bundle Bundle, ns *namespaces, channel fork.Arg) error {
 		b.awaitLaunch()
 	}
 	if bundle.Init {
-		p.Init()
+		p.Init("init")
 	}
 	b.workdir(pr.Cwd, true)
 	b.umask(pr.User.Umask)
