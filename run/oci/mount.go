@@ -231,10 +231,18 @@ func (b *builder) target(dest, kind string, dir bool, resolve uint64, out fork.S
 	if rel == "" {
 		rel = "."
 	}
-	first := b.open(what, rel, unix.O_PATH, resolve, out).Allow(unix.ENOENT)
+	if resolve&unix.RESOLVE_NO_SYMLINKS == 0 {
+		rel = b.written(rel)
+	}
+	b.mounted[rel] = true
+	flags := uint64(unix.O_PATH)
+	if dir && kind != "bind" { // of which the kernel's refusal can be a file's on a directory as well (obstacle)
+		flags |= unix.O_DIRECTORY
+	}
+	first := b.open(what, rel, flags, resolve, out).Allow(unix.ENOENT)
 	before := p.Len()
 	b.makeBeneath(rel, dir, resolve)
-	b.open(what, rel, unix.O_PATH, resolve, out)
+	b.open(what, rel, flags, resolve, out)
 	first.SkipOnSuccess(p.Len() - before)
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -269,5 +270,68 @@ func BenchmarkRun(b *testing.B) {
 		if _, code, err := output(b, bu); err != nil || code != 0 {
 			b.Fatal(code, err)
 		}
+	}
+}
+
+// Links that lead to nothing are followed, beneath the root, and what they lead to is made; links to what is covered by a mount are not.
+func TestDanglingLinks(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("content\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ name, link, to, target, want string }{
+		{"relative", "var/resolv.conf", "../run/systemd/stub.conf", "/var/resolv.conf", "/run/systemd/stub.conf"},
+		{"absolute", "var/resolv.conf", "/a/b", "/var/resolv.conf", "/a/b"},
+		{"above the root", "var/resolv.conf", "../../../../a", "/var/resolv.conf", "/a"},
+		{"on the way", "var/x", "/nowhere", "/var/x/y/z", "/nowhere/y/z"},
+		{"below a mount", "dev/x", "/var/x", "/dev/x", "/dev/x"},
+		{"into a mount", "var/x", "/dev/x", "/var/x", "/dev/x"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := bundle(t, func(s *specs.Spec) {
+				s.Mounts = append(s.Mounts, specs.Mount{Destination: test.target, Type: "bind", Source: file, Options: []string{"bind"}})
+				s.Process.Cwd = path.Dir(test.want)
+			}, "cat", test.want, test.target)
+			link := filepath.Join(b.Rootfs.Name(), test.link)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(link), 0o755), os.Symlink(test.to, link)); err != nil {
+				t.Fatal(err)
+			}
+			got, code, err := output(t, b)
+			if err != nil || code != 0 || got != "content\ncontent\n" {
+				t.Fatalf("got %q, %d, %v", got, code, err)
+			}
+		})
+	}
+	b := bundle(t, func(s *specs.Spec) { s.Process.Cwd = "/var/work/sub" }, "pwd")
+	if err := errors.Join(os.Mkdir(filepath.Join(b.Rootfs.Name(), "var"), 0o755), os.Symlink("../../made", filepath.Join(b.Rootfs.Name(), "var/work"))); err != nil {
+		t.Fatal(err)
+	}
+	if got, code, err := output(t, b); err != nil || code != 0 || got != "/made/sub\n" {
+		t.Fatalf("working directory: got %q, %d, %v", got, code, err)
+	}
+	b = bundle(t, func(s *specs.Spec) {
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/var/a", Type: "bind", Source: file, Options: []string{"bind"}})
+	}, "true")
+	if err := os.Mkdir(filepath.Join(b.Rootfs.Name(), "var"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range [][2]string{{"b", "a"}, {"a", "b"}} {
+		if err := os.Symlink(l[0], filepath.Join(b.Rootfs.Name(), "var", l[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := output(t, b); !errors.Is(err, unix.ELOOP) {
+		t.Fatalf("a circle of links: %v", err)
+	}
+}
+
+func TestTargetThatIsNoDirectory(t *testing.T) {
+	b := bundle(t, nil, "true")
+	dev := filepath.Join(b.Rootfs.Name(), "dev")
+	if err := errors.Join(os.Remove(dev), os.WriteFile(dev, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := output(t, b); !errors.Is(err, unix.ENOTDIR) {
+		t.Fatalf("got %v", err)
 	}
 }

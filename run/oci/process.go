@@ -38,6 +38,8 @@ const (
 type builder struct {
 	program  *fork.Program
 	root     fork.Arg
+	image    *os.File            // the root file system as it is before anything is mounted in it; nil in a running container
+	mounted  map[string]bool     // targets of the mounts so far, beneath the root
 	files    []*os.File          // opened for the child, closed when it has been forked
 	trees    map[string]*os.File // Bundle.Trees
 	keep     int                 // descriptors from 3 up that stay open
@@ -52,6 +54,7 @@ func newBuilder() *builder {
 	p := &fork.Program{}
 	return &builder{
 		program:  p,
+		mounted:  map[string]bool{},
 		rootSlot: p.Slot(), context: p.Slot(), made: p.Slot(), at: p.Slot(), parent: p.Slot(), scratch: p.Slot(),
 		proc: p.Slot(), devpts: p.Slot(), ptmx: p.Slot(), tty: p.Slot(), empty: p.Slot(), null: p.Slot(),
 	}
@@ -126,6 +129,9 @@ func (b *builder) workdir(dir string, create bool) {
 	rel := strings.TrimPrefix(path.Clean(dir), "/")
 	if rel == "" {
 		rel = "."
+	}
+	if create {
+		rel = b.written(rel)
 	}
 	b.open("open /", "/", unix.O_PATH|unix.O_DIRECTORY, 0, b.rootSlot)
 	b.root = b.rootSlot.Value()

@@ -16,6 +16,7 @@ import (
 // directory is first copied as a detached mount, here, since only a mount of one's own namespace can be copied.
 func (b *builder) attachRoot(root *os.File, detached bool, place string, propagation uint64) error {
 	p := b.program
+	b.image = root
 	// What is mounted outside later is seen inside only when the spec asks for that.
 	from := uint64(unix.MS_PRIVATE)
 	if propagation == unix.MS_SLAVE || propagation == unix.MS_SHARED {
