@@ -56,6 +56,14 @@ func (e *LimitError) HintText() string {
 	if errors.Is(e.Err, errNothingWeighs) {
 		return "have the administrator choose that one (echo bfq >/sys/block/DISK/queue/scheduler), or leave " + e.Flag + " out"
 	}
+	switch {
+	case e.Flag == "--cpuset-cpus" && errors.Is(e.Err, unix.ERANGE), e.Flag == "--cpuset-cpus" && errors.Is(e.Err, unix.EINVAL):
+		return "name processors that there are (/sys/devices/system/cpu/online), such as 0-1 or 0,2"
+	case e.Flag == "--cpuset-mems" && errors.Is(e.Err, unix.ERANGE), e.Flag == "--cpuset-mems" && errors.Is(e.Err, unix.EINVAL):
+		return "name memory nodes that there are (/sys/devices/system/node/online), such as 0"
+	case e.Flag == "--cpus" && errors.Is(e.Err, unix.EINVAL):
+		return "the kernel counts a hundredth of a processor (0.01) as the least"
+	}
 	return ""
 }
 

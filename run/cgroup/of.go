@@ -37,3 +37,33 @@ func (h *Host) of(text, id string) *Group {
 	}
 	return g
 }
+
+// Hierarchies are the hierarchies of v1 that the group is in, by controller, each with all of its controllers, as /proc/self/cgroup has them: whoever mounts one has to
+// name them all.
+func (g *Group) Hierarchies() (map[string][]string, error) {
+	if g == nil || g.unified {
+		return nil, nil
+	}
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, fmt.Errorf("cannot read this process's control groups: %w", err)
+	}
+	return g.hierarchies(string(text)), nil
+}
+
+func (g *Group) hierarchies(text string) map[string][]string {
+	found := make(map[string][]string)
+	for line := range strings.Lines(text) {
+		f := strings.SplitN(line, ":", 3)
+		if len(f) != 3 || strings.Contains(f[1], "=") {
+			continue
+		}
+		all := strings.Split(f[1], ",")
+		for _, controller := range all {
+			if g.all[controller] != "" {
+				found[controller] = all
+			}
+		}
+	}
+	return found
+}

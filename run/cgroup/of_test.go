@@ -1,6 +1,10 @@
 package cgroup
 
-import "testing"
+import (
+	"maps"
+	"slices"
+	"testing"
+)
 
 func TestOf(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -25,5 +29,14 @@ func TestOf(t *testing.T) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestHierarchies(t *testing.T) {
+	g := &Group{all: map[string]string{"cpu": "/cg/cpu/skiff-abc", "memory": "/cg/memory/skiff-abc", "unified": "/cg/unified/skiff-abc"}}
+	got := g.hierarchies("9:name=systemd:/\n4:memory:/u\n3:pids:/u\n2:cpu,cpuacct:/\n0::/\n")
+	want := map[string][]string{"cpu": {"cpu", "cpuacct"}, "memory": {"memory"}}
+	if !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

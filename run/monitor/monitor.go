@@ -142,7 +142,7 @@ func (m *monitor) begin(id string, nslock *disk.Lock) error {
 func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) int {
 	for {
 		began := time.Now()
-		if err := m.start(conn, req, files); err != nil {
+		if err := named(m.start(conn, req, files), m.record.Config); err != nil {
 			code := codeOf(err)
 			end := m.finish(record.Exit{Life: m.life, Code: code, At: time.Now().UTC(), Error: err.Error()})
 			if hint := disk.Hint(end); hint == "" || hint != disk.Hint(err) { // a full or read-only disk is said once

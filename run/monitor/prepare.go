@@ -94,6 +94,13 @@ func (m *monitor) prepare(ctx context.Context) (b oci.Bundle, err error) {
 	if m.group, err = cgroup.Create(m.record.ID, c.CgroupParent, c.Limits, m.noteGroup); err != nil {
 		return b, err
 	}
+	if m.native() {
+		hierarchies, err := m.group.Hierarchies()
+		if err != nil {
+			return b, err
+		}
+		spec.MountCgroupV1(s, hierarchies)
+	}
 	b = oci.Bundle{ID: m.record.ID, Dir: bundle, Spec: s, Rootfs: m.layer.Root, Detached: m.layer.Detached, Filter: m.filter, Init: c.Init}
 	if in.Shm {
 		b.Trees = map[string]*os.File{"/dev/shm": m.shm}

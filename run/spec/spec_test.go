@@ -16,6 +16,50 @@ const (
 	group  = "root:x:0:\nwww:x:33:\nextra:x:50:www,other\n"
 )
 
+func TestMountCgroupV1(t *testing.T) {
+	limits := map[string][]string{"pids": {"pids"}, "cpu": {"cpu", "cpuacct"}}
+	for name, tt := range map[string]struct {
+		edit        func(*Input)
+		hierarchies map[string][]string
+		want        []string // targets and options of what is added
+		readonly    bool
+	}{
+		"two": {func(*Input) {}, limits, []string{
+			"/sys/fs/cgroup nosuid noexec nodev mode=755 size=64k", "/sys/fs/cgroup/cpu nosuid noexec nodev ro cpu cpuacct", "/sys/fs/cgroup/pids nosuid noexec nodev ro pids",
+		}, true},
+		"none":       {func(*Input) {}, nil, nil, false},
+		"privileged": {func(in *Input) { in.Config.Privileged = true }, map[string][]string{"pids": {"pids"}}, []string{"/sys/fs/cgroup nosuid noexec nodev mode=755 size=64k", "/sys/fs/cgroup/pids nosuid noexec nodev rw pids"}, false},
+		"the host's": {func(in *Input) { in.Config.Cgroupns = "host" }, limits, nil, false},
+		"host net":   {func(in *Input) { in.Config.Network = "host" }, limits, nil, false},
+		"own mount": {func(in *Input) {
+			in.Config.Mounts = []config.Mount{{Type: config.MountTmpfs, Target: "/sys/fs/cgroup"}}
+		}, limits, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := input()
+			tt.edit(&in)
+			s, err := Build(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := len(s.Mounts)
+			MountCgroupV1(s, tt.hierarchies)
+			var got []string
+			for i, m := range s.Mounts {
+				if strings.HasPrefix(m.Destination, "/sys/fs") && len(s.Mounts) > before {
+					got = append(got, m.Destination+" "+strings.Join(m.Options, " "))
+					if s.Mounts[i-1].Destination > m.Destination {
+						t.Errorf("%s comes after %s", m.Destination, s.Mounts[i-1].Destination)
+					}
+				}
+			}
+			if !slices.Equal(got, tt.want) || slices.Contains(s.Linux.ReadonlyPaths, "/sys/fs/cgroup") != tt.readonly {
+				t.Errorf("got %q, read-only %q", got, s.Linux.ReadonlyPaths)
+			}
+		})
+	}
+}
+
 func TestResolveUser(t *testing.T) {
 	for _, tt := range []struct {
 		spec string
