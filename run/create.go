@@ -96,6 +96,9 @@ func (h *Host) create(c config.Config, name string, ahead bool) (_ *record.Conta
 		return nil, l, err
 	}
 	for _, target := range declaredVolumes(img, c) {
+		if target == "/" { // -v cannot name it either; Docker starts no container of such an image
+			return nil, l, fmt.Errorf("cannot create a container of image %s: it declares a volume at /, over everything that it has; build it without that VOLUME", c.Image)
+		}
 		c.Mounts = append(c.Mounts, config.Mount{Type: config.MountVolume, Target: target})
 	}
 	r.Config = c

@@ -6,6 +6,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/skiff-containers/skiff/run/config"
 )
 
 // Runtime makes containers out of OCI runtime specs. Its methods run in a process that is root in the user's
@@ -110,9 +112,9 @@ type ExecError struct {
 
 func (e *ExecError) Error() string {
 	if e.Step == "find in $PATH" && e.Errno == unix.ENOENT {
-		return "cannot execute " + e.Path + ": executable file not found in $PATH"
+		return "cannot execute " + config.Shown(e.Path) + ": executable file not found in $PATH"
 	}
-	return e.Step + " " + e.Path + ": " + e.Errno.Error()
+	return e.Step + " " + config.Shown(e.Path) + ": " + e.Errno.Error()
 }
 
 // Unwrap gives the errno.

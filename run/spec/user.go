@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/oci"
 	"github.com/skiff-containers/skiff/storage/disk"
 )
@@ -81,7 +82,7 @@ func resolveUser(passwd, group, spec string, groupAdd []string) (User, error) {
 	}
 	if !found {
 		if !isNumber {
-			return u, fmt.Errorf("unable to find user %s: no matching entries in the container's passwd file", name)
+			return u, fmt.Errorf("unable to find user %s: no matching entries in the container's passwd file", config.Shown(name))
 		}
 		u.UID = number
 		if number == 0 {
@@ -132,7 +133,7 @@ func findGroup(group, name string) (uint32, error) {
 	if isNumber {
 		return number, nil
 	}
-	return 0, fmt.Errorf("unable to find group %s: no matching entries in the container's group file", name)
+	return 0, fmt.Errorf("unable to find group %s: no matching entries in the container's group file", config.Shown(name))
 }
 
 // numeric says whether nothing has to be looked up.
