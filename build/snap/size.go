@@ -20,7 +20,7 @@ func soleSize(dir string) (total int64, err error) {
 	seen := map[uint64]uint64{} // names, by inode
 	err = eachFile(dir, func(st *unix.Stat_t) {
 		if st.Nlink > 1 {
-			if seen[st.Ino]++; seen[st.Ino] < st.Nlink {
+			if seen[st.Ino]++; seen[st.Ino] < uint64(st.Nlink) { //nolint:unconvert // 32 bits on arm64
 				return
 			}
 		}
