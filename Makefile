@@ -3,7 +3,7 @@ export CGO_ENABLED = 0
 PREFIX  ?= /usr/local
 TAGS    := containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_zfs,containers_image_docker_daemon_stub,urfave_cli_no_docs
 export TAGS
-GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -buildid='
+GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -E github.com/skiff-containers/skiff/run/fork.entry'
 
 .PHONY: build build-whole test unit e2e test-vm floors lint bench quickstart setup install clean help
 

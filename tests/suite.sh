@@ -84,9 +84,9 @@ small_disks_off() {
 binaries() {
 	say "building both shapes"
 	mkdir -p "$work/whole" "$work/pair/bin" "$work/pair/libexec/skiff"
-	go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -tags "$TAGS" -o "$work/whole/skiff" .
-	go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -tags "$TAGS,front" -o "$work/pair/bin/skiff" .
-	go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -tags "$TAGS,switch" -o "$work/pair/libexec/skiff/skiff-switch" .
+	go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -E github.com/skiff-containers/skiff/run/fork.entry' -tags "$TAGS" -o "$work/whole/skiff" .
+	go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -E github.com/skiff-containers/skiff/run/fork.entry' -tags "$TAGS,front" -o "$work/pair/bin/skiff" .
+	go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -E github.com/skiff-containers/skiff/run/fork.entry' -tags "$TAGS,switch" -o "$work/pair/libexec/skiff/skiff-switch" .
 	cp "$work/whole/skiff" "$work/pair/libexec/skiff/skiff-engine"
 }
 

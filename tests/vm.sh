@@ -38,9 +38,9 @@ root=$work/root dir=$work/root/opt/skiff-tests
 as_root mkdir -p "$root"
 as_root tar -C "$root" -xf "$cache/$suite.tar"
 mkdir -p "$work/opt/whole" "$work/opt/pair/bin" "$work/opt/pair/libexec/skiff" "$work/opt/tests"
-go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -tags "$TAGS" -o "$work/opt/whole/skiff" .
-go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -tags "$TAGS,front" -o "$work/opt/pair/bin/skiff" .
-go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -tags "$TAGS,switch" -o "$work/opt/pair/libexec/skiff/skiff-switch" .
+go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -E github.com/skiff-containers/skiff/run/fork.entry' -tags "$TAGS" -o "$work/opt/whole/skiff" .
+go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -E github.com/skiff-containers/skiff/run/fork.entry' -tags "$TAGS,front" -o "$work/opt/pair/bin/skiff" .
+go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -E github.com/skiff-containers/skiff/run/fork.entry' -tags "$TAGS,switch" -o "$work/opt/pair/libexec/skiff/skiff-switch" .
 cp "$work/opt/whole/skiff" "$work/opt/pair/libexec/skiff/skiff-engine"
 go test -c -tags "$TAGS" -o "$work/opt/tests/tests.test" ./tests
 cp -r tests/e2e "$work/opt/tests/"

@@ -77,6 +77,9 @@ func NewChannelAbove(least int) (*Channel, error) {
 	unix.Close(fds[1])
 	if err != nil {
 		unix.Close(fds[0])
+		if errors.Is(err, unix.EINVAL) { // fcntl(2): the number is beyond RLIMIT_NOFILE
+			err = unix.EMFILE
+		}
 		return nil, fmt.Errorf("cannot duplicate a descriptor: %w", err)
 	}
 	return &Channel{parent: fds[0], child: high}, nil

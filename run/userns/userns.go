@@ -68,6 +68,13 @@ func Start(o Options) (*Child, error) {
 // Begin is the first part of Start: it returns as soon as the process is forked, so that the caller has something to do while the id maps are written and
 // the program begins (Options.Early). Finish or Abort must follow.
 func Begin(o Options) (*Starting, error) {
+	room := 12 // its threads, and those that set up the maps
+	if o.Early {
+		room = 24 // a monitor: the container's process, and the switch
+	}
+	if err := fork.Spare(room, o.Args[0]); err != nil {
+		return nil, err
+	}
 	// The lock is shared while joining and exclusive while making, and is held until the child can be found by others:
 	// so no two namespaces are made by commands that start at once.
 	if err := os.MkdirAll(o.RunDir, 0o700); err != nil {

@@ -111,11 +111,11 @@ func (x *Index) Load(id string) (*Image, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
 	}
-	img := &Image{}
-	if err == nil {
-		err = plain.Unmarshal(data, img)
+	if err != nil { // such as too many open files: nothing is wrong with the image
+		return nil, fmt.Errorf("cannot read image %s: %w", id[:min(12, len(id))], err)
 	}
-	if err != nil {
+	img := &Image{}
+	if err := plain.Unmarshal(data, img); err != nil {
 		return nil, fmt.Errorf("cannot read image %s: %s: %w; remove it with `skiff rmi -f %s` and pull it again", id[:min(12, len(id))], x.file(id), err, id[:min(12, len(id))])
 	}
 	return img, nil
