@@ -26,6 +26,9 @@ func (g *Group) Apply(pid int) error {
 	return nil
 }
 
+// killPatience is how long the processes may take to end: on a machine with much to do they wait for their turn.
+const killPatience = 10 * time.Second
+
 // Kill ends every process in the groups.
 func (g *Group) Kill() error {
 	if g == nil || len(g.all) == 0 {
@@ -38,7 +41,7 @@ func (g *Group) Kill() error {
 		_ = write(filepath.Join(dir, "cgroup.kill"), "1") // what it does not reach is found below
 	}
 	// Before Linux 5.14 and on v1: until a round finds nobody, since what is killed may just have forked.
-	for range 100 {
+	for end, pause := time.Now().Add(killPatience), time.Millisecond; ; pause = min(2*pause, 10*time.Millisecond) {
 		found := false
 		for _, dir := range g.all {
 			pids, err := words(filepath.Join(dir, "cgroup.procs"))
@@ -57,9 +60,11 @@ func (g *Group) Kill() error {
 		if !found {
 			return nil
 		}
-		time.Sleep(time.Millisecond) //nolint:forbidigo // nothing tells when a control group is empty on v1
+		if time.Now().After(end) {
+			return errors.New("cannot kill the processes of the control group: they do not end")
+		}
+		time.Sleep(pause) //nolint:forbidigo // nothing tells when a control group is empty on v1
 	}
-	return errors.New("cannot kill the processes of the control group: they do not end")
 }
 
 // End ends the groups that somebody noted who was killed, with what runs in them.
