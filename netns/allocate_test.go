@@ -362,6 +362,29 @@ func TestMAC(t *testing.T) {
 	}
 }
 
+// Whoever has a macvlan network on an interface of the host's has its subnet too: nothing is hidden.
+func TestMacvlanHidesNothing(t *testing.T) {
+	s := fresh(t)
+	hosted(t, s, true)
+	s.hosts = func() Routes { return Routes{{prefix("10.61.0.0/24"), "moved0"}} }
+	lan := []Subnet{{Prefix: prefix("10.61.0.0/24")}}
+	for _, c := range []struct {
+		n     Network
+		warns bool
+	}{
+		{Network{Name: "over", Driver: DriverMacvlan, Options: map[string]string{optionParent: "moved0"}, Subnets: lan}, false},
+		{Network{Name: "hiding", Subnets: lan}, true},
+	} {
+		n := must(s.Create(c.n))
+		if w := n.Warning(); (w != "") != c.warns {
+			t.Errorf("%s warns of %q", n.Name, w)
+		}
+		if _, err := s.Remove(n.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // The default network gives way to a route that the host gets later, as soon as nobody is on it; one with subnets that were asked for stays.
 func TestEvade(t *testing.T) {
 	s := fresh(t)

@@ -52,7 +52,7 @@ func shadowed(subnets []Subnet, routes Routes) *shadow {
 
 // Warning says what containers of the network do not reach, "" when there is nothing to say. It is known of what Create and Get return.
 func (n *Network) Warning() string {
-	if n.hides == nil || n.Internal {
+	if n.hides == nil || n.Internal || n.Over() { // containers beside the host's interface reach what is on it
 		return ""
 	}
 	text := fmt.Sprintf("subnet %s of network %s overlaps the host's route %s (interface %s): its containers do not reach what is there", n.hides.subnet, n.Name, n.hides.route.Prefix, n.hides.route.Via)
