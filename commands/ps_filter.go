@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/skiff-containers/skiff/run"
+	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/storage/record"
 )
 
@@ -19,6 +20,13 @@ func containerFilterKeys() []string {
 
 // containerFilter makes the predicate of ps: running ones only unless all is asked for or a filter speaks of other states.
 func containerFilter(h *run.Host, list []run.Container, f filters, all bool) (func(run.Container) bool, error) {
+	for _, key := range []string{"publish", "expose"} {
+		for _, v := range f[key] {
+			if _, err := config.ParsePort(v); err != nil || strings.ContainsAny(v, ":=") {
+				return nil, fmt.Errorf("invalid filter %q: write a port such as 80, 53/udp or 7000-7009", key+"="+v)
+			}
+		}
+	}
 	before, since := -1, -1
 	for i, t := range list { // newest first: what is before another one comes after it
 		if v := f["before"]; len(v) > 0 && names(t, v[len(v)-1]) {
@@ -70,7 +78,7 @@ func containerFilter(h *run.Host, list []run.Container, f filters, all bool) (fu
 			f.match("volume", func(v string) bool { return usesVolume(t, v) }) &&
 			f.match("network", func(v string) bool { return slices.Contains(networkNames(&t.Config), v) }) &&
 			f.match("publish", func(v string) bool { return publishes(t, v, true) }) &&
-			f.match("expose", func(v string) bool { return publishes(t, v, false) || slices.Contains(t.Config.Expose, v) }) &&
+			f.match("expose", func(v string) bool { return publishes(t, v, false) }) &&
 			f.match("is-task", func(v string) bool { return v == "false" }) &&
 			f.match("health", func(v string) bool { return v == healthText(t.Status) })
 	}, nil
@@ -123,16 +131,29 @@ func usesVolume(t run.Container, v string) bool {
 	return false
 }
 
+// publishes says whether the container has a port that is meant by PORT[-PORT][/PROTOCOL]: one of the host's, or one of its own that it publishes or exposes.
 func publishes(t run.Container, v string, host bool) bool {
-	port, proto, ok := strings.Cut(v, "/")
-	for _, p := range t.Config.Ports {
-		n := p.Container
-		if host && p.Host != 0 {
-			n = p.Host
-		}
-		if strconv.Itoa(int(n)) == port && (!ok || p.Protocol == proto) {
-			return true
+	wanted, err := config.ParsePort(v)
+	if err != nil {
+		return false
+	}
+	if !strings.Contains(v, "/") {
+		wanted.Protocol = ""
+	}
+	ports := publishedPorts(t)
+	if !host {
+		for _, e := range t.Config.Expose {
+			if p, err := config.ParsePort(e); err == nil { // run has said so
+				ports = append(slices.Clone(ports), p)
+			}
 		}
 	}
-	return false
+	return slices.ContainsFunc(ports, func(p config.Port) bool {
+		first := p.Container
+		if host {
+			first = p.Host
+		}
+		last, most := int(first)+max(int(p.Count), 1)-1, int(wanted.Container)+max(int(wanted.Count), 1)-1
+		return first != 0 && int(first) <= most && int(wanted.Container) <= last && (wanted.Protocol == "" || wanted.Protocol == p.Protocol)
+	})
 }
