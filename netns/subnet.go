@@ -5,6 +5,7 @@ package netns
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -223,7 +224,7 @@ func checkDriver(n *Network) error {
 	case DriverBridge:
 		known = map[string]func(string) error{
 			optionMTU: checkMTU, optionICC: checkBool, optionMasquerade: checkMasquerade, optionPrefix: checkPrefix,
-			optionBinding: func(v string) error { _, err := netip.ParseAddr(v); return err },
+			optionBinding: checkBinding,
 		}
 	case DriverMacvlan:
 		known = map[string]func(string) error{optionMTU: checkMTU, optionPrefix: checkPrefix, optionParent: checkParentName, optionMode: checkMode}
@@ -252,6 +253,13 @@ func checkDriver(n *Network) error {
 	}
 	if len(n.Options) > 0 {
 		n.Options = options
+	}
+	return nil
+}
+
+func checkBinding(v string) error {
+	if a, err := netip.ParseAddr(v); err != nil || !a.Is4() {
+		return errors.New("it is an IPv4 address of the host")
 	}
 	return nil
 }

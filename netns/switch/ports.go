@@ -230,7 +230,10 @@ func (p *publication) relayUDP(g *guest, l *net.UDPConn) {
 		own, container, shared := g.client(client)
 		to := netip.AddrPortFrom(container, p.port.Container)
 		if shared && g.hub.relay == nil {
-			own = client.Addr() // the stack cannot have the gateway's address, and has a stand-in for those that are the host's alone
+			// The stack cannot have the gateway's address, and has a stand-in for those that are the host's alone.
+			if own = client.Addr().Unmap(); own.Is4() != container.Is4() {
+				own = loopback(container)
+			}
 		}
 		c, err := g.hub.way.DialUDP(netip.AddrPortFrom(own, client.Port()), to)
 		if shared && errors.Is(err, unix.EADDRINUSE) {
@@ -241,4 +244,12 @@ func (p *publication) relayUDP(g *guest, l *net.UDPConn) {
 		}
 		return c, err
 	}, func(c net.Conn) { p.release(c) })
+}
+
+// loopback is that of the family that an address is of.
+func loopback(like netip.Addr) netip.Addr {
+	if like.Is4() {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return netip.IPv6Loopback()
 }

@@ -34,16 +34,7 @@ func TestPublishedPortsKeepTheClient(t *testing.T) {
 		defer server.Close()    //nolint:errcheck // a socket
 		defer datagrams.Close() //nolint:errcheck // likewise
 		go sayClients(server)
-		go func() {
-			b := make([]byte, 10)
-			for {
-				_, from, err := datagrams.ReadFrom(b)
-				if err != nil {
-					return
-				}
-				_, _ = datagrams.WriteTo([]byte(from.String()), from) // likewise
-			}
-		}()
+		go answerClients(datagrams)
 		for _, protocol := range []string{"tcp", "udp"} {
 			port := plug.Port{Container: 80, Protocol: protocol}
 			p := w.publish(t, port)
@@ -68,6 +59,41 @@ func TestPublishedPortsKeepTheClient(t *testing.T) {
 	})
 }
 
+// A container of IPv6 alone is reached by clients of IPv4 too, who are its gateway.
+func TestPublishedPortsOfOneFamily(t *testing.T) {
+	eachWay(t, func(t *testing.T, w *site) {
+		up(t, netlinkHere(t), "10.99.0.5/32")
+		w.guest.mu.Lock()
+		w.guest.cables[0].place.Endpoint.IPv4 = netip.Addr{}
+		w.guest.mu.Unlock()
+		var server net.Listener
+		var datagrams net.PacketConn
+		w.inside.Do(t, func() (err error) {
+			if server, err = net.Listen("tcp6", "[::]:80"); err == nil {
+				datagrams, err = net.ListenPacket("udp6", "[::]:80")
+			}
+			return err
+		})
+		defer server.Close()    //nolint:errcheck // a socket
+		defer datagrams.Close() //nolint:errcheck // likewise
+		go sayClients(server)
+		go answerClients(datagrams)
+		for _, protocol := range []string{"tcp", "udp"} {
+			p := w.publish(t, plug.Port{Container: 80, Protocol: protocol})
+			for _, client := range []string{"127.0.0.1", "10.99.0.5", "::1"} {
+				want := "fd77::1"
+				if protocol == "udp" && w.hub.relay == nil {
+					want = "fd5c:1f00:0:1::1"
+				}
+				seen, err := visit(protocol, client, netip.AddrPortFrom(netip.MustParseAddr(client), p.port.Host))
+				if err != nil || seen != want {
+					t.Errorf("%s from %s: the container sees %s, want %s; %v", protocol, client, seen, want, err)
+				}
+			}
+		}
+	})
+}
+
 // sayClients tells each client of a listener who it is, until the listener is closed.
 func sayClients(l net.Listener) {
 	for {
@@ -77,6 +103,18 @@ func sayClients(l net.Listener) {
 		}
 		_, _ = fmt.Fprint(c, c.RemoteAddr()) // a test that does not get it fails
 		_ = c.Close()                        // likewise
+	}
+}
+
+// answerClients does so for datagrams.
+func answerClients(c net.PacketConn) {
+	b := make([]byte, 10)
+	for {
+		_, from, err := c.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		_, _ = c.WriteTo([]byte(from.String()), from) // a test that does not get it fails
 	}
 }
 

@@ -261,20 +261,28 @@ func (g *guest) address(like netip.Addr) netip.Addr {
 	return a
 }
 
-// door is that address, and the network that it is of.
+// door is that address, and the network that it is of: one of the client's family, if the container has one.
 func (g *guest) door(like netip.Addr) (found netip.Addr, network netns.Network) {
 	six := like.Is6() && !like.Is4In6()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if found, network = g.doorOf(six); !found.IsValid() {
+		found, network = g.doorOf(!six)
+	}
+	return found, network
+}
+
+// doorOf is that of one family, invalid when there is none. The guest's lock is held.
+func (g *guest) doorOf(six bool) (found netip.Addr, network netns.Network) {
 	for _, c := range g.cables {
 		if c.bridge == nil {
 			continue // its network is none of ours
 		}
 		a, leads := c.place.Endpoint.IPv4, c.place.Default
-		if six && c.place.Endpoint.IPv6.IsValid() {
+		if six {
 			a, leads = c.place.Endpoint.IPv6, c.place.Default6
 		}
-		if a.IsValid() && (!found.IsValid() || a.Is6() && !found.Is6() || leads && a.Is6() == found.Is6()) {
+		if a.IsValid() && (leads || !found.IsValid()) {
 			found, network = a, c.bridge.network
 		}
 	}

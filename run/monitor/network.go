@@ -77,9 +77,24 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 	if err != nil {
 		return n, err
 	}
+	for i := range list {
+		if binding := n.binding(); !list[i].IP.IsValid() {
+			list[i].IP = binding
+		}
+	}
 	n.request.Ports = plug.Compact(list)
 	n.request.Loopback = slices.ContainsFunc(c.AddHost, func(h config.Host) bool { return h.IP == hostGateway })
 	return n, nil
+}
+
+// binding is the host's address that the network which ports are reached by wants them at, when -p names none (com.docker.network.bridge.host_binding_ipv4); invalid is all.
+func (n *network) binding() netip.Addr {
+	for _, p := range n.request.Places {
+		if p.Default {
+			return p.Network.HostBinding()
+		}
+	}
+	return netip.Addr{}
 }
 
 // hostGateway is the word of --add-host for the host itself; the address behind it is the uplink's (netns/switch/relay), which ends at the host's loopback.
