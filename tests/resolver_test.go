@@ -22,9 +22,9 @@ func cmdResolver(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(putSelf(ts.MkAbs(resolverName)))
 }
 
-// resolve is its life: serve ADDRESS TEXT, or ask SERVER NAME TYPE [udp|tcp [SIZE]], which prints the code, what was cut, and the answers.
+// resolve is its life: serve ADDRESS TEXT, or ask SERVER[:PORT] NAME TYPE [udp|tcp [SIZE]], which prints the code, what was cut, and the answers.
 func resolve(args []string) int {
-	err := errors.New("usage: resolver serve ADDRESS TEXT | ask SERVER NAME TYPE [udp|tcp [SIZE]]")
+	err := errors.New("usage: resolver serve ADDRESS TEXT | ask SERVER[:PORT] NAME TYPE [udp|tcp [SIZE]]")
 	switch {
 	case len(args) == 3 && args[0] == "serve":
 		err = resolverServe(args[1], args[2])
@@ -81,7 +81,11 @@ func resolverAsk(args []string) error {
 		q.SetEdns0(uint16(size), false)
 	}
 	c := &dns.Client{Net: kind, Timeout: 20 * time.Second, UDPSize: 4096}
-	r, _, err := c.Exchange(q, args[0]+":53")
+	server := args[0]
+	if !strings.Contains(server, ":") {
+		server += ":53"
+	}
+	r, _, err := c.Exchange(q, server)
 	if err != nil {
 		return err
 	}

@@ -1,16 +1,13 @@
 package plug
 
-// Sockets of published ports. The switch makes them. Those that it may not make, since it is in a user namespace that has no say over the host's ports, the front makes that may, and the
-// monitor lends them to the switch for as long as the container lives.
+// Making the sockets of published ports. The switch does; those that it may not make, since it is in a user namespace that has no say over the host's ports, the front makes that may.
 
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -125,16 +122,6 @@ func Resume(p Port, socket *os.File) error {
 	return nil
 }
 
-// Pause refuses connections of clients until Resume, whoever has the socket besides. The port stays ours when it was asked for by its number.
-func Pause(socket *os.File) error {
-	return control(socket, func(fd int) error {
-		if listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listens == 0 {
-			return err
-		}
-		return unix.Shutdown(fd, unix.SHUT_RDWR)
-	})
-}
-
 func control(f *os.File, do func(fd int) error) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -142,20 +129,3 @@ func control(f *os.File, do func(fd int) error) error {
 	}
 	return errors.Join(raw.Control(func(fd uintptr) { err = do(int(fd)) }), err)
 }
-
-// Lend gives the switch sockets of ports, by their places in the list of single ports that Attach asks for next.
-func (c *Cable) Lend(sockets map[int]*os.File) error {
-	for places := range slices.Chunk(slices.Sorted(maps.Keys(sockets)), lent) {
-		var files []*os.File
-		for _, i := range places {
-			files = append(files, sockets[i])
-		}
-		if _, err := c.ask(Request{Op: OpLend, Lent: places}, files...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lent is how many sockets one message takes.
-const lent = 4

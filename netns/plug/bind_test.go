@@ -3,7 +3,6 @@ package plug
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -107,54 +106,5 @@ func TestBindRefused(t *testing.T) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 		})
-	}
-}
-
-// A socket that is paused refuses, keeps its port, and goes on.
-func TestPause(t *testing.T) {
-	p := Port{IP: netip.MustParseAddr("127.0.0.1"), Protocol: "tcp"}
-	free := take(t, p)
-	p.Host = at(t, free).Port()
-	free.Close()
-	f := take(t, p)
-	where := at(t, f).String()
-	dial := func() error {
-		c, err := net.Dial("tcp", where)
-		if err == nil {
-			err = c.Close()
-		}
-		return err
-	}
-	for range 3 {
-		if err := dial(); err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(Pause(f), Pause(f)); err != nil {
-			t.Fatal(err)
-		}
-		if err := dial(); !errors.Is(err, unix.ECONNREFUSED) {
-			t.Fatalf("while it is paused: %v", err)
-		}
-		if err := Resume(p, f); err != nil || at(t, f).String() != where {
-			t.Fatal(at(t, f), where, err)
-		}
-	}
-	// UDP's stays as it is.
-	p.Host, p.Protocol = 0, "udp"
-	f = take(t, p)
-	if err := errors.Join(Pause(f), Resume(p, f)); err != nil {
-		t.Fatal(err)
-	}
-	c, err := net.Dial("udp", at(t, f).String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close() //nolint:errcheck // a socket
-	if _, err := c.Write([]byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	b := make([]byte, 2)
-	if n, err := unix.Read(int(f.Fd()), b); n != 1 || err != nil {
-		t.Error(n, err)
 	}
 }

@@ -16,8 +16,8 @@ func TestGone(t *testing.T) {
 	if err := theirs.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c := &Cable{conn: conn}
-	if _, err := c.ask(Request{}); !errors.Is(err, ErrGone) {
+	c := newCable(conn, Options{})
+	if _, err := c.Attach(Request{}, null(t)); !errors.Is(err, ErrGone) {
 		t.Errorf("got %v, want %v", err, ErrGone)
 	}
 }

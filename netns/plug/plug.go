@@ -36,6 +36,7 @@ const (
 	OpConnect = "connect" // one more network for a container that was attached on this connection
 	OpDetach  = "detach"  // one network less
 	OpLend    = "lend"    // sockets of ports, for the attach that follows
+	OpRetire  = "retire"  // let go of the container's ports: it has ended
 )
 
 // Request is what a monitor asks. With OpAttach come the container's network namespace and, when there was another switch before, that one's.
@@ -49,6 +50,7 @@ type Request struct {
 	Default6  string  `json:"default6,omitzero"`      // likewise, of IPv6
 	Loopback  bool    `json:"host_loopback,omitzero"` // the container may reach the host's loopback
 	Lent      []int   `json:"lent,omitzero"`          // of OpLend: the places of ports whose sockets come along
+	Keep      int     `json:"keep,omitzero"`          // of OpAttach: how many of the sockets that are made for it the monitor takes
 }
 
 // Place is one network that a container is on.
@@ -79,6 +81,8 @@ type Reply struct {
 	Ports []Port `json:"ports,omitzero"` // as they were published
 	// Parent is the name of a macvlan network whose parent is not in the switch's network namespace: nothing was done. Whoever can put it there asks once more.
 	Parent string `json:"parent,omitzero"`
+	// Kept are the places of ports whose sockets come along, for the monitor to keep: no answer, but what OpAttach is followed by when there is time.
+	Kept []int `json:"kept,omitzero"`
 	// Denied are the places (of single ports) that the switch may not bind: nothing was done. Whoever can bind them lends their sockets and asks once more.
 	Denied []int `json:"denied,omitzero"`
 }
@@ -86,9 +90,21 @@ type Reply struct {
 // Cable is a connection to the switch. The container that was attached on it stays so for as long as it is open.
 type Cable struct {
 	conn    *stage.Conn
+	sockets *Sockets
 	space   *os.File      // the switch's network namespace
 	replies chan Reply    // of a container that is attached: read hands them on
 	gone    chan struct{} // closed when the switch has gone
+
+	asking   chan struct{} // full while there is a question: one at a time
+	attached bool
+}
+
+func newCable(conn *stage.Conn, o Options) *Cable {
+	c := &Cable{conn: conn, sockets: o.Sockets, replies: make(chan Reply, 1), gone: make(chan struct{}), asking: make(chan struct{}, 1)}
+	if c.sockets == nil {
+		c.sockets = &Sockets{}
+	}
+	return c
 }
 
 // Options of Connect.
@@ -96,6 +112,7 @@ type Options struct {
 	Data, Run string   // record.Store's
 	Engine    string   // the engine, which is the switch where there is no program of its own
 	Space     *os.File // the network namespace of a switch before, to be taken over; may be nil
+	Sockets   *Sockets // of the container's ports; may be nil
 }
 
 // EngineName is the engine's file in a split installation (commands). The switch is in its directory.
@@ -122,7 +139,7 @@ func Connect(o Options) (*Cable, error) {
 	}
 	sock := filepath.Join(Dir(o.Run), Sock)
 	if conn, err := stage.Dial(sock); err == nil {
-		return &Cable{conn: conn}, nil
+		return newCable(conn, o), nil
 	}
 	if err := os.MkdirAll(Dir(o.Run), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot start the network switch: %w", err)
@@ -133,7 +150,7 @@ func Connect(o Options) (*Cable, error) {
 	}
 	defer lock.Unlock()
 	if conn, err := stage.Dial(sock); err == nil {
-		return &Cable{conn: conn}, nil // somebody else was faster
+		return newCable(conn, o), nil // somebody else was faster
 	}
 	if err := start(o); err != nil {
 		return nil, err
@@ -142,7 +159,7 @@ func Connect(o Options) (*Cable, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach the network switch: %w", err)
 	}
-	return &Cable{conn: conn}, nil
+	return newCable(conn, o), nil
 }
 
 // start starts a switch and waits until it says that it is ready: descriptor 3 is where it says so, 4 the namespace to take over.
@@ -236,35 +253,83 @@ const (
 // GraceVariable names how long a switch outlives its last container, as a Go duration.
 const GraceVariable = "SKIFF_SWITCH_GRACE"
 
-// Attach connects the container whose network namespace is space. It returns its published ports.
+// Attach connects the container whose network namespace is space, with the sockets that its monitor has of its ports. It returns its published ports.
 func (c *Cable) Attach(r Request, space *os.File) ([]Port, error) {
+	c.asking <- struct{}{}
+	defer func() { <-c.asking }()
+	if err := c.lend(); err != nil {
+		return nil, err
+	}
 	r.Op = OpAttach
-	ports, err := c.ask(r, space)
+	if len(r.Ports) > 0 {
+		r.Keep = c.sockets.room()
+	}
+	ports, err := c.answer(c.conn.Send(r, space))
 	if err == nil {
-		c.replies, c.gone = make(chan Reply, 1), make(chan struct{})
+		c.attached = true
 		go c.read()
 	}
 	return ports, err
 }
 
-// read hands answers to Ask, and hears of the switch's end.
+// read hands answers to Ask, takes sockets of ports, and hears of the switch's end.
 func (c *Cable) read() {
 	defer close(c.gone)
 	for {
 		var reply Reply
-		files, err := c.conn.Receive(&reply)
-		for _, f := range files {
-			f.Close()
+		fds, err := c.conn.ReceiveNumbers(&reply)
+		if errors.Is(err, stage.ErrDescriptors) && len(reply.Kept) > 0 {
+			continue // some that the next switch has to make
 		}
 		if err != nil {
 			return
+		}
+		if len(reply.Kept) > 0 && len(reply.Kept) == len(fds) {
+			for i, place := range reply.Kept {
+				c.sockets.add(place, socket{fd: fds[i]})
+			}
+			continue
+		}
+		for _, fd := range fds {
+			unix.Close(fd)
 		}
 		c.replies <- reply
 	}
 }
 
-// Ask asks for a change of a container that is attached. One question at a time.
+// Ask asks for a change of a container that is attached.
 func (c *Cable) Ask(r Request) error {
+	c.asking <- struct{}{}
+	defer func() { <-c.asking }()
+	return c.question(r, nil)
+}
+
+// retirePatience is how long the end of a container waits for the switch.
+const retirePatience = time.Second
+
+// Retire has the switch let go of the ports of the container, which has ended: but for the sockets that its monitor has they are free then, and no more of these come. Of a switch that takes too long to
+// answer, this or a question before it, the cable is pulled out.
+func (c *Cable) Retire() {
+	patience := time.After(retirePatience)
+	select {
+	case c.asking <- struct{}{}:
+		defer func() { <-c.asking }()
+	case <-patience:
+		_ = c.conn.Close() // whoever asks hears of it
+		return
+	}
+	if errors.Is(c.question(Request{Op: OpRetire}, patience), errMute) {
+		_ = c.conn.Close() // its answer would be taken for that to the next question
+	}
+}
+
+// errMute says that the switch takes too long to answer.
+var errMute = errors.New("the network switch does not answer")
+
+func (c *Cable) question(r Request, patience <-chan time.Time) error {
+	if !c.attached {
+		return ErrGone // nobody would read the answer
+	}
 	if err := c.conn.Send(r); err != nil {
 		return fmt.Errorf("cannot ask the network switch: %w", err)
 	}
@@ -276,11 +341,14 @@ func (c *Cable) Ask(r Request) error {
 		return nil
 	case <-c.gone:
 		return ErrGone
+	case <-patience:
+		return errMute
 	}
 }
 
-func (c *Cable) ask(r Request, files ...*os.File) ([]Port, error) {
-	if err := c.conn.Send(r, files...); err != nil {
+// answer reads the answer to a question of somebody who is not attached yet, if it could be sent.
+func (c *Cable) answer(err error) ([]Port, error) {
+	if err != nil {
 		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
 			err = fmt.Errorf("%w: %w", ErrGone, err)
 		}
@@ -331,5 +399,13 @@ func (c *Cable) Gone() <-chan struct{} { return c.gone }
 // Space is the switch's network namespace: kept open it outlives the switch, with its bridges and the containers' cables in it.
 func (c *Cable) Space() *os.File { return c.space }
 
-// Close pulls the cable out: the container is disconnected. The namespace stays open.
-func (c *Cable) Close() error { return c.conn.Close() }
+// Close pulls the cable out: the container is disconnected, whoever asks hears ErrGone, and no more sockets come. The namespace stays open.
+func (c *Cable) Close() error {
+	err := c.conn.Close()
+	c.asking <- struct{}{}
+	defer func() { <-c.asking }()
+	if c.attached {
+		<-c.gone
+	}
+	return err
+}

@@ -46,7 +46,7 @@ func TestPorts(t *testing.T) {
 }
 
 // aSwitch is the other end of a cable, which answers as told.
-func aSwitch(t *testing.T, answer func(conn *stage.Conn, r Request)) Options {
+func aSwitch(t *testing.T, answer func(conn *stage.Conn, r Request, files []*os.File)) Options {
 	t.Helper()
 	run := t.TempDir()
 	if err := os.Mkdir(Dir(run), 0o700); err != nil {
@@ -67,13 +67,13 @@ func aSwitch(t *testing.T, answer func(conn *stage.Conn, r Request)) Options {
 				for {
 					var r Request
 					files, err := conn.Receive(&r)
-					for _, f := range files {
-						f.Close()
-					}
 					if err != nil {
 						return
 					}
-					answer(conn, r)
+					answer(conn, r, files)
+					for _, f := range files {
+						f.Close()
+					}
 				}
 			}()
 		}
@@ -83,7 +83,7 @@ func aSwitch(t *testing.T, answer func(conn *stage.Conn, r Request)) Options {
 
 func TestCable(t *testing.T) {
 	space := null(t)
-	o := aSwitch(t, func(conn *stage.Conn, r Request) {
+	o := aSwitch(t, func(conn *stage.Conn, r Request, _ []*os.File) {
 		switch {
 		case r.Op == OpAttach && r.Container == "refused":
 			_ = conn.Send(Reply{Error: "no room", Hint: "make some", Parent: "p"})
@@ -113,6 +113,9 @@ func TestCable(t *testing.T) {
 	}
 	if err := c.Ask(Request{Op: OpConnect}); err != nil {
 		t.Error(err)
+	}
+	if err := connect().Ask(Request{Op: OpConnect}); !errors.Is(err, ErrGone) {
+		t.Errorf("a question about nobody: %v", err)
 	}
 	var no *Refusal
 	if err := c.Ask(Request{Op: OpDetach}); !errors.As(err, &no) || no.Text != "not on it" {

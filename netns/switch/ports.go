@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,10 @@ import (
 // publication is one published port.
 type publication struct {
 	port   plug.Port
-	listen interface{ Close() error }
+	listen interface {
+		Close() error
+		SyscallConn() (syscall.RawConn, error)
+	}
 
 	mu     sync.Mutex
 	closed bool
@@ -41,9 +45,6 @@ func (r *refused) HintText() string { return r.hint }
 // publish serves a port of the host by its socket (plug.Bind), which it takes.
 func (g *guest) publish(p plug.Port, socket *os.File) (*publication, error) {
 	defer socket.Close() // the listener has its own descriptor
-	if !g.address(netip.IPv4Unspecified()).IsValid() {
-		return nil, &refused{"cannot publish ports: the container is on no bridge network", "on a macvlan network over an interface its ports are reached at its own address", nil}
-	}
 	// A quarter of the process's descriptors is for the clients of one port, who have up to two each and can be whoever they say they are.
 	out := &publication{port: p, open: map[net.Conn]struct{}{}, most: relay.Descriptors() / 4 / 2}
 	if p.Protocol == "tcp" {
@@ -51,7 +52,7 @@ func (g *guest) publish(p plug.Port, socket *os.File) (*publication, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot publish port %s: %w", p.Title(), err)
 		}
-		out.listen, out.port.Host = l, uint16(l.Addr().(*net.TCPAddr).Port)
+		out.listen, out.port.Host = l.(*net.TCPListener), uint16(l.Addr().(*net.TCPAddr).Port)
 		go out.acceptTCP(g, l)
 		return out, nil
 	}
@@ -59,9 +60,20 @@ func (g *guest) publish(p plug.Port, socket *os.File) (*publication, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot publish port %s: %w", p.Title(), err)
 	}
-	out.listen, out.port.Host = c, uint16(c.LocalAddr().(*net.UDPAddr).Port)
-	go out.relayUDP(g, c.(*net.UDPConn))
+	l := c.(*net.UDPConn)
+	out.listen, out.port.Host = l, uint16(l.LocalAddr().(*net.UDPAddr).Port)
+	go out.relayUDP(g, l)
 	return out, nil
+}
+
+// descriptor is one more of the socket, the caller's.
+func (p *publication) descriptor() (fd int, err error) {
+	raw, err := p.listen.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	controlErr := raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(controlErr, err)
 }
 
 func (p *publication) close() {
@@ -133,10 +145,16 @@ func (g *guest) client(from netip.AddrPort) (client, to netip.Addr, shared bool)
 	return a, to, false
 }
 
+// errNowhere is why nobody comes to a container that was disconnected from all networks which are ours.
+var errNowhere = errors.New("the container is on no bridge network")
+
 // dial connects to the container from inside the switch's namespace, as its client.
 func (p *publication) dial(g *guest, from net.Addr) (*net.TCPConn, error) {
 	address := from.(*net.TCPAddr).AddrPort()
 	client, container, shared := g.client(address)
+	if !container.IsValid() {
+		return nil, errNowhere
+	}
 	to := netip.AddrPortFrom(container, p.port.Container)
 	port := address.Port()
 	if shared {
@@ -228,6 +246,9 @@ func connected(fd int) (*net.TCPConn, error) {
 func (p *publication) relayUDP(g *guest, l *net.UDPConn) {
 	relay.Clients(l, relay.IdleOf(p.port.Container), func(client netip.AddrPort) (net.Conn, error) {
 		own, container, shared := g.client(client)
+		if !container.IsValid() {
+			return nil, errNowhere
+		}
 		to := netip.AddrPortFrom(container, p.port.Container)
 		if shared && g.hub.relay == nil {
 			// The stack cannot have the gateway's address, and has a stand-in for those that are the host's alone.

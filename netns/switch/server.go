@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/skiff-containers/skiff/netns"
 	"github.com/skiff-containers/skiff/netns/plug"
@@ -23,6 +24,10 @@ type guest struct {
 	ports     []*publication
 	loopback  bool             // it may reach the host's
 	lent      map[int]*os.File // sockets of ports that are to be published, by their places
+	made      []int            // places of those that were made here
+
+	handing sync.Mutex
+	retired bool // no more sockets are handed out
 
 	mu     sync.Mutex // whoever comes to a published port asks for the cables meanwhile
 	cables []*cable
@@ -42,6 +47,9 @@ func (h *hub) serve(_ context.Context, conn *stage.Conn) {
 		reply, back := g.answer(r, files)
 		if err := conn.Send(reply, back...); err != nil {
 			return
+		}
+		if r.Op == plug.OpAttach && reply.Error == "" && r.Keep > 0 {
+			time.AfterFunc(handPause, func() { g.hand(conn, r.Keep) })
 		}
 	}
 }
@@ -76,6 +84,8 @@ func (g *guest) answer(r plug.Request, files []*os.File) (plug.Reply, []*os.File
 		if err = g.disconnect(r.Network); err == nil {
 			err = g.lead(r.Default, r.Default6)
 		}
+	case plug.OpRetire:
+		g.retire()
 	case plug.OpLend:
 		files, err = g.borrow(r.Lent, files)
 	default:
@@ -231,6 +241,7 @@ func (g *guest) lead(four, six string) error {
 
 // leave takes everything back: the container has ended, or its monitor has.
 func (g *guest) leave() {
+	g.retire()
 	g.unpublish()
 	for _, f := range g.lent {
 		f.Close()
@@ -255,13 +266,7 @@ func (g *guest) leave() {
 	g.hub.die(rest)
 }
 
-// address is where the container is reached by published ports: on the network of its default route, else on the first one.
-func (g *guest) address(like netip.Addr) netip.Addr {
-	a, _ := g.door(like)
-	return a
-}
-
-// door is that address, and the network that it is of: one of the client's family, if the container has one.
+// door is the address where the container is reached by published ports, on the network of its default route, else on the first one, and that network: one of the client's family, if the container has one.
 func (g *guest) door(like netip.Addr) (found netip.Addr, network netns.Network) {
 	six := like.Is6() && !like.Is4In6()
 	g.mu.Lock()

@@ -103,14 +103,16 @@ func (n *network) provide(f *front, do func() error) error {
 func (n *network) borrow(f *front, places []int) (bool, error) {
 	ports := plug.Expand(n.request.Ports)
 	for _, i := range places {
-		if i < 0 || i >= len(ports) || n.sockets[i] != nil {
+		if i < 0 || i >= len(ports) || n.sockets.Has(i) {
 			return false, nil
 		}
 		socket, err := f.port(ports[i])
 		if err != nil || socket == nil {
 			return false, err
 		}
-		n.sockets[i] = socket
+		if err := n.sockets.Give(i, socket); err != nil {
+			return false, err
+		}
 	}
 	return true, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/run/cgroup"
 	"github.com/skiff-containers/skiff/run/log"
 	"github.com/skiff-containers/skiff/run/oci"
@@ -51,19 +52,19 @@ type monitor struct {
 	log     *log.Writer
 	spec    *specs.Spec
 	filter  []unix.SockFilter
-	group   *cgroup.Group    // nil without limits
-	keep    []*os.File       // open for as long as the container lives
-	shm     *os.File         // another container's /dev/shm, to share; nil without (in keep, too)
-	engine  string           // the program that the switch is
-	space   *os.File         // the switch's network namespace, in which parents of macvlan networks are, between two lives; nil without
-	sockets map[int]*os.File // of published ports, between two lives: those that are the front's to make
-	name    string           // the host name that comes with a shared network; "" otherwise
-	user    *userMode        // nil without a helper
-	nic     *nic             // nil without an interface on a bridge of the host's
-	files   hostTexts        // what was written of them
-	network *network         // nil without networks that the switch serves
-	health  *image.Health    // nil without a health check
-	unwatch func()           // ends the watch over the switch and the health checks
+	group   *cgroup.Group // nil without limits
+	keep    []*os.File    // open for as long as the container lives
+	shm     *os.File      // another container's /dev/shm, to share; nil without (in keep, too)
+	engine  string        // the program that the switch is
+	space   *os.File      // the switch's network namespace, in which parents of macvlan networks are, between two lives; nil without
+	sockets *plug.Sockets // of published ports
+	name    string        // the host name that comes with a shared network; "" otherwise
+	user    *userMode     // nil without a helper
+	nic     *nic          // nil without an interface on a bridge of the host's
+	files   hostTexts     // what was written of them
+	network *network      // nil without networks that the switch serves
+	health  *image.Health // nil without a health check
+	unwatch func()        // ends the watch over the switch and the health checks
 
 	container oci.Container
 	process   *process
@@ -179,6 +180,7 @@ func (m *monitor) conclude(exit record.Exit) int {
 		m.unwatchNIC()
 		m.nic.release()
 		err = m.retire(exit)
+		m.unpublish()
 	} else {
 		err = m.finish(exit)
 	}
@@ -195,6 +197,18 @@ func (m *monitor) conclude(exit record.Exit) int {
 		return codeOurs
 	}
 	return 0
+}
+
+// unpublish frees the ports, ahead of all that free does: whoever hears of the end can publish them again.
+func (m *monitor) unpublish() {
+	if m.network == nil || len(m.network.asked) == 0 {
+		return
+	}
+	if m.unwatch != nil {
+		m.unwatch()
+	}
+	m.network.end()
+	m.sockets.Close()
 }
 
 // native says that the container is one of our own runtime, which leaves nothing to delete.
@@ -395,8 +409,8 @@ func (m *monitor) free(exit *record.Exit) error {
 		m.nic.await()
 	}
 	if m.network != nil {
-		m.space, m.sockets = m.network.keep(m.space), m.network.sockets
 		errs = append(errs, m.network.close())
+		m.space = m.network.keep(m.space)
 		m.network = nil
 	}
 	m.user.close()
@@ -431,14 +445,11 @@ func (m *monitor) free(exit *record.Exit) error {
 	return errors.Join(errs...)
 }
 
-// release gives up what is kept from life to life, the interface on a bridge of the host's and the ports of the container's that the switch cannot: there is no next life.
+// release gives up what is kept from life to life, the interface on a bridge of the host's and the ports: there is no next life.
 func (m *monitor) release() {
 	m.nic.release()
 	m.nic = nil
-	for _, socket := range m.sockets {
-		socket.Close()
-	}
-	m.sockets = nil
+	m.sockets.Close()
 }
 
 // emit records an event. An event that cannot be written does not stop a container.

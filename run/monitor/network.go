@@ -29,15 +29,18 @@ type network struct {
 	options plug.Options
 	request plug.Request
 	found   chan error // the switch was found, or started; received once
-	cable   *plug.Cable
-	space   *os.File // the container's network namespace
+	space   *os.File   // the container's network namespace
+	sockets *plug.Sockets
+
+	asked []plug.Port // those to be published, of which any is not chosen yet
 
 	front *front // nil when there is none
 
-	// sockets are those that the front has made for ports that the switch may not bind, by their places in the list of single ports: the container's, for all its lives.
-	sockets map[int]*os.File
+	mu sync.Mutex // the places, and which cable it is, once the container runs
 
-	mu sync.Mutex // the cable and the places, once the container runs
+	ending sync.Mutex // the end waits for nobody who has mu
+	cable  *plug.Cable
+	ended  bool
 }
 
 // openNetwork takes the container's addresses, and finds or starts the switch meanwhile. Nil without networks.
@@ -46,20 +49,16 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 	if !c.Bridged() {
 		return nil, nil
 	}
+	if m.sockets == nil {
+		m.sockets = &plug.Sockets{}
+	}
 	n := &network{
 		store:   netns.Open(m.store.Data, m.store.Run),
-		options: plug.Options{Data: m.store.Data, Run: m.store.Run, Engine: m.engine, Space: m.space},
+		options: plug.Options{Data: m.store.Data, Run: m.store.Run, Engine: m.engine, Space: m.space, Sockets: m.sockets},
 		found:   make(chan error, 1),
 		sockets: m.sockets,
 	}
-	if n.sockets == nil {
-		n.sockets = map[int]*os.File{}
-	}
-	go func() {
-		cable, err := plug.Connect(n.options)
-		n.cable = cable
-		n.found <- err
-	}()
+	go func() { n.found <- n.dial() }()
 	n.request = plug.Request{Container: m.record.ID}
 	places := c.Places
 	if len(places) == 0 {
@@ -82,7 +81,11 @@ func (m *monitor) openNetwork(img *image.Image) (*network, error) {
 			list[i].IP = binding
 		}
 	}
-	n.request.Ports = plug.Compact(list)
+	n.asked = plug.Compact(list)
+	n.request.Ports = n.asked
+	if len(n.asked) > 0 && !n.served() {
+		return n, &plug.Refusal{Text: "cannot publish ports: the container is on no bridge network", Hint: "on a macvlan network over an interface its ports are reached at its own address"}
+	}
 	n.request.Loopback = slices.ContainsFunc(c.AddHost, func(h config.Host) bool { return h.IP == hostGateway })
 	return n, nil
 }
@@ -300,7 +303,7 @@ func (n *network) connect(pid int) error {
 		return fmt.Errorf("cannot connect to the network: %w", err)
 	}
 	var bound []plug.Port
-	err = n.provide(n.front, func() (err error) { bound, err = n.attach(); return err })
+	err = n.provide(n.front, func() (err error) { bound, err = n.cable.Attach(n.request, n.space); return err })
 	for range 5 {
 		if !errors.Is(err, plug.ErrGone) {
 			break
@@ -317,12 +320,19 @@ func (n *network) connect(pid int) error {
 	return nil
 }
 
-// attach lends the switch what it may not have itself, and asks it for the rest.
-func (n *network) attach() ([]plug.Port, error) {
-	if err := n.cable.Lend(n.sockets); err != nil {
-		return nil, err
+// dial finds the switch, or starts one.
+func (n *network) dial() error {
+	cable, err := plug.Connect(n.options)
+	if err != nil {
+		return err
 	}
-	return n.cable.Attach(n.request, n.space)
+	n.ending.Lock()
+	defer n.ending.Unlock()
+	if n.ended {
+		return errors.Join(plug.ErrGone, cable.Close())
+	}
+	n.cable = cable
+	return nil
 }
 
 // again connects to a new switch as before.
@@ -331,12 +341,10 @@ func (n *network) again() error {
 		n.options.Space = n.cable.Space()
 		_ = n.cable.Close() // it is dead
 	}
-	cable, err := plug.Connect(n.options)
-	if err != nil {
+	if err := n.dial(); err != nil {
 		return err
 	}
-	n.cable = cable
-	bound, err := n.attach()
+	bound, err := n.cable.Attach(n.request, n.space)
 	if err == nil {
 		n.request.Ports = bound
 	}
@@ -377,17 +385,26 @@ func (n *network) keep(before *os.File) *os.File {
 	return n.cable.Space()
 }
 
+// end is the end of the container: the switch has let go of its ports when it returns, and the watch, which has been told, connects it with no other one.
+func (n *network) end() *plug.Cable {
+	n.ending.Lock()
+	defer n.ending.Unlock()
+	if !n.ended && n.cable != nil && len(n.asked) > 0 {
+		n.cable.Retire()
+	}
+	n.ended = true
+	return n.cable
+}
+
 // close disconnects the container and gives its addresses back.
 func (n *network) close() error {
 	var errs []error
-	for _, socket := range n.sockets {
-		errs = append(errs, plug.Pause(socket)) // whether there is a next life or not: nobody accepts
-	}
-	if n.cable != nil {
-		if err := n.cable.Close(); !errors.Is(err, os.ErrClosed) { // a dead one is closed before there is another
+	if cable := n.end(); cable != nil {
+		if err := cable.Close(); !errors.Is(err, os.ErrClosed) { // a dead one is closed before there is another
 			errs = append(errs, err)
 		}
 	}
+	n.sockets.Pause(n.asked) // whether there is a next life or not: nobody accepts
 	if n.space != nil {
 		errs = append(errs, n.space.Close())
 	}

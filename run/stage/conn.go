@@ -141,6 +141,15 @@ func (l *Listener) Close() error { return l.file.Close() }
 
 // Send sends a message with descriptors.
 func (c *Conn) Send(v any, files ...*os.File) error {
+	fds := make([]int, len(files))
+	for i, f := range files {
+		fds[i] = fdOf(f)
+	}
+	return c.SendNumbers(v, fds...)
+}
+
+// SendNumbers is Send for descriptors that are no files.
+func (c *Conn) SendNumbers(v any, fds ...int) error {
 	data, err := plain.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("cannot send to the other side: %w", err)
@@ -149,11 +158,7 @@ func (c *Conn) Send(v any, files ...*os.File) error {
 		return fmt.Errorf("cannot send to the container's monitor: %d bytes are more than the %d that one request may have (shorten the command or its environment)", len(data), maxMessage)
 	}
 	var oob []byte
-	if len(files) > 0 {
-		fds := make([]int, len(files))
-		for i, f := range files {
-			fds[i] = fdOf(f)
-		}
+	if len(fds) > 0 {
 		oob = unix.UnixRights(fds...)
 	}
 	raw, err := c.file.SyscallConn()
@@ -179,8 +184,21 @@ func fdOf(f *os.File) (n int) {
 	return n
 }
 
+// ErrDescriptors says that a message was read, but none of its descriptors: there are more than a message may have, or than the process may.
+var ErrDescriptors = errors.New("cannot read a message: it has too many descriptors")
+
 // Receive reads a message into v, and its descriptors; io.EOF when the other side has closed. Oversized and malformed messages are errors.
 func (c *Conn) Receive(v any) ([]*os.File, error) {
+	fds, err := c.ReceiveNumbers(v)
+	var files []*os.File
+	for _, fd := range fds {
+		files = append(files, os.NewFile(uintptr(fd), "received"))
+	}
+	return files, err
+}
+
+// ReceiveNumbers is Receive for whoever keeps descriptors without using them: the runtime watches a file whose descriptor does not block, and would hear of each event of it.
+func (c *Conn) ReceiveNumbers(v any) ([]int, error) {
 	raw, err := c.file.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -217,43 +235,39 @@ func (c *Conn) Receive(v any) ([]*os.File, error) {
 		}
 		return nil, recvErr
 	}
-	files := rights(oob[:oobn])
-	if n == 0 {
-		closeAll(files)
-		return nil, io.EOF
+	fds := rights(oob[:oobn])
+	switch {
+	case n == 0:
+		err = io.EOF
+	case flags&unix.MSG_TRUNC != 0:
+		err = errors.New("cannot read a message: it is too large")
+	default:
+		if err = plain.Unmarshal(buf[:n], v); err != nil {
+			err = fmt.Errorf("cannot read a message: %w", err)
+		} else if flags&unix.MSG_CTRUNC != 0 {
+			err = ErrDescriptors
+		}
 	}
-	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		closeAll(files)
-		return nil, errors.New("cannot read a message: it is too large or has too many descriptors")
+	if err != nil {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+		return nil, err
 	}
-	if err := plain.Unmarshal(buf[:n], v); err != nil {
-		closeAll(files)
-		return nil, fmt.Errorf("cannot read a message: %w", err)
-	}
-	return files, nil
+	return fds, nil
 }
 
-func rights(oob []byte) (files []*os.File) {
+func rights(oob []byte) (fds []int) {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return nil
 	}
 	for i := range messages {
-		fds, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			continue
-		}
-		for _, fd := range fds {
-			files = append(files, os.NewFile(uintptr(fd), "received"))
+		if some, err := unix.ParseUnixRights(&messages[i]); err == nil {
+			fds = append(fds, some...)
 		}
 	}
-	return files
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		f.Close()
-	}
+	return fds
 }
 
 // Close ends the conversation.
