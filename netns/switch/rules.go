@@ -3,6 +3,7 @@ package netswitch
 // The packet filter of the switch's namespace, by nftables over netlink.
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -59,6 +60,20 @@ func drop() expr.Any { return &expr.Verdict{Kind: expr.VerdictDrop} }
 
 // rules writes the table anew: what one network may send another (nothing), what may leave, and who carries it. With a relay's ports the kernel's sockets do; without, the stack.
 func (s *space) rules(port4, port6 uint16) error {
+	err := s.write(port4, port6, &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
+	if lacking(err) {
+		return s.write(port4, port6, drop()) // perhaps that expression (module nft_reject_inet): whoever is not answered waits
+	}
+	return err
+}
+
+// lacking says that the kernel does not have an expression of nf_tables.
+func lacking(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT)
+}
+
+// write is rules, with what is done where nobody listens.
+func (s *space) write(port4, port6 uint16, refuse expr.Any) error {
 	return s.filter(func(c *nftables.Conn) error {
 		t := newTable(c)
 		// First of all: a connection of a container that has gone is not one of whoever has its address now.
@@ -72,7 +87,7 @@ func (s *space) rules(port4, port6 uint16) error {
 		} else {
 			t.stacked()
 		}
-		t.common()
+		t.common(refuse)
 		return nil
 	})
 }
@@ -250,7 +265,7 @@ func (t *table) loopback() error {
 }
 
 // common adds what holds either way: who may send to whom.
-func (t *table) common() {
+func (t *table) common(refuse expr.Any) {
 	// Networks do not reach each other, internal ones nothing. Between containers of one network the bridge forwards, not this.
 	for _, from := range []string{bridgePrefix, internalPrefix} {
 		for _, to := range []string{bridgePrefix, internalPrefix} {
@@ -259,13 +274,13 @@ func (t *table) common() {
 	}
 	t.add(t.forward, ifPrefix(expr.MetaKeyIIFNAME, internalPrefix), []expr.Any{drop()})
 	t.add(t.forward, ifPrefix(expr.MetaKeyOIFNAME, internalPrefix), []expr.Any{drop()})
-	// Of the switch itself containers reach the name server and echo: no connection to another port begins. Datagrams find no socket but those that we have connected with them.
+	// Of the switch itself containers reach the name server and echo: a connection to another port is refused. Datagrams find no socket but those that we have connected with them.
 	for _, prefix := range []string{bridgePrefix, internalPrefix} {
 		t.add(t.input, ifPrefix(expr.MetaKeyIIFNAME, prefix), isProtocol(unix.IPPROTO_TCP), isSYN(), []expr.Any{
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binaryutil.BigEndian.PutUint16(53)},
 			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: mark()},
-			drop(),
+			refuse,
 		})
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/skiff-containers/skiff/netns/plug"
 	"github.com/skiff-containers/skiff/netns/switch/relay"
@@ -38,7 +37,7 @@ func (s *space) open() (w way, kernel *relay.Relay, err error) {
 			}
 			err = errors.Join(err, r.Close())
 		}
-		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPROTONOSUPPORT) {
+		if !lacking(err) {
 			return nil, nil, err
 		}
 	}
