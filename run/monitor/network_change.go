@@ -13,22 +13,22 @@ import (
 	"github.com/skiff-containers/skiff/run/config"
 )
 
-// joinNetwork connects the running container with one more network.
-func (m *monitor) joinNetwork(p config.Place, f *front) error {
+// joinNetwork connects the running container with one more network. The warning is what it does not reach there, "" when there is nothing to say.
+func (m *monitor) joinNetwork(p config.Place, f *front) (warning string, err error) {
 	now, err := m.current()
 	if err != nil {
-		return err
+		return "", err
 	}
 	n := now.network
 	if n == nil {
-		return fmt.Errorf("cannot connect container %s: it is not on bridge networks", m.record.Name)
+		return "", fmt.Errorf("cannot connect container %s: it is not on bridge networks", m.record.Name)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	i := 0
 	for _, there := range n.request.Places {
 		if there.Network.Name == p.Network || there.Network.ID == p.Network {
-			return fmt.Errorf("cannot connect container %s: it is on network %s already", m.record.Name, p.Network)
+			return "", fmt.Errorf("cannot connect container %s: it is on network %s already", m.record.Name, p.Network)
 		}
 	}
 	for slices.ContainsFunc(n.request.Places, func(o plug.Place) bool { return strings.HasSuffix(o.Endpoint.Iface, strconv.Itoa(i)) }) {
@@ -36,16 +36,16 @@ func (m *monitor) joinNetwork(p config.Place, f *front) error {
 	}
 	joined, err := n.store.Get(p.Network)
 	if err != nil {
-		return err
+		return "", err
 	}
 	for _, there := range n.request.Places {
 		if err := there.Network.Apart(joined); err != nil {
-			return fmt.Errorf("cannot connect container %s: %w", m.record.Name, err)
+			return "", fmt.Errorf("cannot connect container %s: %w", m.record.Name, err)
 		}
 	}
 	place, err := m.take(n.store, p, i)
 	if err != nil {
-		return err
+		return "", err
 	}
 	// The default routes stay where they are, if there are any, unless this network is to come before.
 	stays := func(o plug.Place, is bool) bool { return is && !leadsBefore(place, o) }
@@ -55,14 +55,14 @@ func (m *monitor) joinNetwork(p config.Place, f *front) error {
 		return n.cable.Ask(plug.Request{Op: plug.OpConnect, Container: m.record.ID, Places: []plug.Place{place}})
 	})
 	if err != nil {
-		return errors.Join(err, n.store.Detach(&place.Network, m.record.ID))
+		return "", errors.Join(err, n.store.Detach(&place.Network, m.record.ID))
 	}
 	for i := range n.request.Places {
 		there := &n.request.Places[i]
 		there.Default, there.Default6 = there.Default && !place.Default, there.Default6 && !place.Default6
 	}
 	n.request.Places = append(n.request.Places, place)
-	return errors.Join(m.rewrite(n), m.refreshFiles(n))
+	return place.Network.Warning(), errors.Join(m.rewrite(n), m.refreshFiles(n))
 }
 
 // leaveNetwork disconnects the running container from one of its networks.

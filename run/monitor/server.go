@@ -93,16 +93,19 @@ func (m *monitor) handle(conn *stage.Conn) {
 
 // rewire changes the container's networks.
 func (m *monitor) rewire(req stage.Request, conn *stage.Conn) stage.Reply {
+	var warning string
 	var err error
 	switch {
 	case req.Place == nil:
 		err = errors.New("cannot change the networks: none is named")
 	case req.Op == stage.OpConnect:
-		err = m.joinNetwork(*req.Place, &front{conn})
+		warning, err = m.joinNetwork(*req.Place, &front{conn})
 	default:
 		err = m.leaveNetwork(req.Place.Network)
 	}
-	return answered(err)
+	r := answered(err)
+	r.Warning = warning
+	return r
 }
 
 // answered is the reply to a request that was done, or not.
