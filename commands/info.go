@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -73,6 +74,9 @@ func info(c *cli.Context) error {
 	if listErr != nil {
 		i.Warnings = append(i.Warnings, strings.Split(listErr.Error(), "\n")...)
 	}
+	if text, err := os.ReadFile(pingRange); err == nil && !mayPing(string(text), ownGroups()) {
+		i.Warnings = append(i.Warnings, "containers cannot ping what is not on their network: none of your groups is in net.ipv4.ping_group_range; let all ping with `sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`")
+	}
 	switch format := c.String("format"); format {
 	case "":
 		return printInfo(c, i)
@@ -112,6 +116,24 @@ func machineInfo() hostInfo {
 		i.MemTotal = int64(si.Totalram) * int64(si.Unit)
 	}
 	return i
+}
+
+// pingRange is the first and the last of the groups whose processes may ping without more rights (icmp(7)); the way out of networks pings as its user.
+const pingRange = "/proc/sys/net/ipv4/ping_group_range"
+
+// ownGroups are those of the calling process.
+func ownGroups() []int {
+	all, _ := os.Getgroups() // the first one is there at any rate
+	return append(all, os.Getegid())
+}
+
+// mayPing says whether one of the groups is in the range. What cannot be read forbids nothing.
+func mayPing(text string, groups []int) bool {
+	var first, last int
+	if n, err := fmt.Sscan(text, &first, &last); n != 2 || err != nil {
+		return true
+	}
+	return slices.ContainsFunc(groups, func(g int) bool { return first <= g && g <= last })
 }
 
 func cgroupVersion() string {
