@@ -242,7 +242,9 @@ func inspectNetwork(t run.Container) inspectedNetwork {
 	c.Ports = publishedPorts(t)
 	n := inspectedNetwork{Ports: portMap(c), Networks: map[string]inspectedEndpoint{}}
 	for _, name := range networkNames(&c) {
-		n.Networks[name] = asked(&c, name, "")
+		if !strings.HasPrefix(name, "container:") { // the networks are that container's
+			n.Networks[name] = asked(&c, name, "")
+		}
 	}
 	if !t.Running() || t.Started == nil {
 		n.Ports = map[string][]inspectedBinding{}
