@@ -127,9 +127,9 @@ func TestSocketsAtTheEnd(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					f := os.NewFile(uintptr(fd), "the switch's")
-					defer f.Close()
-					return Resume(p, f)
+					lent := os.NewFile(uintptr(fd), "the switch's")
+					defer lent.Close()
+					return Resume(p, lent)
 				})
 				if err != nil {
 					t.Fatal(err)
