@@ -11,8 +11,8 @@ import (
 // the process. So room is made sure of beforehand, where that limit is low: the program is entered here (entry, the linker's -E in the Makefile), which tries a few
 // processes before Go has begun (and refuses a limit of open files that Go cannot begin with); what starts further processes of ours asks Spare. Without -E there is only the latter.
 
-// low is what a limit of processes is taken seriously below: entry's figure, too. Ordinary ones are tens of thousands.
-const low = 4096
+// low is what a limit of processes is taken seriously up to: entry's figure, too. Distributions have 4096 and more, where a look would cost each command a millisecond.
+const low = 1024
 
 // most is how many children the routine in assembly has room for.
 const most = 64

@@ -71,7 +71,7 @@ TEXT ·entry(SB),NOSPLIT|NOFRAME,$0
 	LEAQ	·limit(SB), SI
 	SYSCALL
 	MOVQ	·limit(SB), AX
-	CMPQ	AX, $4096
+	CMPQ	AX, $1024
 	JHI	run
 	MOVQ	8(SP), BX
 	TESTQ	BX, BX

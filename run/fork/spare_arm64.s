@@ -71,7 +71,7 @@ TEXT ·entry(SB),NOSPLIT|NOFRAME,$0
 	MOVD	$SYS_getrlimit, R8
 	SVC
 	MOVD	·limit(SB), R0
-	MOVD	$4096, R1
+	MOVD	$1024, R1
 	CMP	R1, R0
 	BHI	run
 	MOVD	8(RSP), R1
