@@ -54,6 +54,21 @@ func explain(doing, object string, err error) error {
 	return e
 }
 
+// unpackError puts the error of unpacking a layer into words. The library's own about owners that have no id in the user namespace names another program's remedy.
+func unpackError(err error) error {
+	_, rest, owners := strings.Cut(err.Error(), "potentially insufficient UIDs or GIDs available in user namespace (requested ")
+	who, _, found := strings.Cut(rest, ")")
+	if !owners || !found {
+		return fmt.Errorf("cannot unpack a layer: %w", err)
+	}
+	ids, file, _ := strings.Cut(who, " for ")
+	return &Error{
+		What: fmt.Sprintf("cannot unpack a layer: %s is owned by %s, and the user namespace has no such ids", file, ids),
+		Help: "give the user subordinate ids (`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`), or inside a container, start that one with more ids",
+		Err:  err,
+	}
+}
+
 // lastLine flattens an error's text.
 func lastLine(err error) string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), "\n", " ")), " ")

@@ -45,7 +45,7 @@ func (s *Store) writersLock() string { return filepath.Join(s.data, "storage", w
 func (s *Store) PutLayer(parent string, in io.Reader) (Layer, error) {
 	l, err := s.putLayer(parent, in)
 	if err != nil {
-		return Layer{}, fmt.Errorf("cannot unpack a layer: %w", err)
+		return Layer{}, unpackError(err)
 	}
 	return l, nil
 }
@@ -87,7 +87,7 @@ func (s *Store) PutLayerAs(diffID, parent string, open func() (io.ReadCloser, er
 		l, err = s.putLayerAs(d, parent, open)
 	}
 	if err != nil {
-		return Layer{}, fmt.Errorf("cannot unpack a layer: %w", err)
+		return Layer{}, unpackError(err)
 	}
 	return l, nil
 }
