@@ -10,6 +10,7 @@ unformatted=$(gofmt -l $(git ls-files '*.go'))
 [ -z "$unformatted" ] || die "not gofmt'ed: $unformatted"
 go vet -tags "$TAGS" ./...
 go vet -tags "$TAGS,front" . ./commands
+CGO_ENABLED=0 GOARCH=arm64 go vet -tags "$TAGS" ./... # it is to build there, too
 if command -v golangci-lint >/dev/null 2>&1; then
 	golangci-lint run
 elif go run "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$pinned" version >/dev/null 2>&1; then
