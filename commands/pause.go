@@ -1,7 +1,9 @@
 package commands
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 
@@ -31,7 +33,7 @@ func unpauseCommand() *cli.Command {
 }
 
 // unpauseFirst lets a paused container go on that is about to be ended: a stopped process hears of nothing but SIGKILL.
-func unpauseFirst(c *cli.Context, t run.Container) error {
+func unpauseFirst(c *cli.Context, h *run.Host, t run.Container) error {
 	if t.State != record.Paused {
 		return nil
 	}
@@ -41,6 +43,19 @@ func unpauseFirst(c *cli.Context, t run.Container) error {
 		return fmt.Errorf("cannot unpause container %s: %w", t.Name, err)
 	}
 	defer null.Close()
+	r, w, err := os.Pipe() // a line or two
+	if err != nil {
+		return fmt.Errorf("cannot unpause container %s: %w", t.Name, err)
+	}
+	defer r.Close()
 	argv := slices.Concat([]string{InsideStage}, p.globals, []string{"unpause", t.ID})
-	return p.enter(os.Executable, argv, Streams{null, null, p.streams.Err})
+	err = errors.Join(p.enter(os.Executable, argv, Streams{null, null, w}), w.Close())
+	if err == nil {
+		return nil
+	}
+	if st, statusErr := h.Records.Status(t.ID); statusErr == nil && st.State != record.Paused {
+		return nil // somebody else has, or has ended it
+	}
+	_, copyErr := io.Copy(p.streams.Err, r)
+	return errors.Join(err, copyErr)
 }

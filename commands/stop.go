@@ -39,14 +39,7 @@ func restartCommand() *cli.Command {
 		Flags: stopFlags(),
 		Action: func(c *cli.Context) error {
 			return eachContainer(c, func(h *run.Host, t run.Container) error {
-				if t.Config.Remove && running(t) { // its end removes it, and its layer cannot be mounted a second time
-					return hinted{fmt.Errorf("cannot restart container %s: it was started with --rm, so that its end removes it", t.Name), "stop it and run it again; without --rm it can be restarted"}
-				}
-				if err := stopOne(c, h, t); err != nil {
-					return err
-				}
-				t.State = record.Exited
-				if err := startDetached(c.Context, h, t); err != nil {
+				if err := restartOne(c, h, t); err != nil {
 					return err
 				}
 				_ = h.Records.Emit(h.Records.ContainerEvent(t.Container, "restart", nil)) // it runs whether or not that can be told
@@ -56,11 +49,42 @@ func restartCommand() *cli.Command {
 	}
 }
 
+// restartOne stops a container and starts it again. One with --rm, whose end would remove it, its monitor keeps.
+func restartOne(c *cli.Context, h *run.Host, t run.Container) error {
+	if t.Config.Remove && running(t) {
+		sig, timeout, err := stopHow(c, t)
+		if err != nil {
+			return err
+		}
+		if err := unpauseFirst(c, h, t); err != nil {
+			return err
+		}
+		return h.Restart(t.Container, sig, timeout)
+	}
+	if err := stopOne(c, h, t); err != nil {
+		return err
+	}
+	t.State = record.Exited
+	return startDetached(c.Context, h, t)
+}
+
 // stopOne stops a container; one that does not run is left alone.
 func stopOne(c *cli.Context, h *run.Host, t run.Container) error {
+	sig, timeout, err := stopHow(c, t)
+	if err != nil || !running(t) {
+		return err
+	}
+	if err := unpauseFirst(c, h, t); err != nil {
+		return err
+	}
+	return h.Stop(c.Context, t.Container, sig, timeout)
+}
+
+// stopHow is the signal that stops a container, 0 for its own, and how long it then has.
+func stopHow(c *cli.Context, t run.Container) (unix.Signal, time.Duration, error) {
 	sig, err := signalNumber(c.String("signal"))
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	seconds := 10
 	if t.Config.StopTimeout != nil {
@@ -69,21 +93,15 @@ func stopOne(c *cli.Context, h *run.Host, t run.Container) error {
 	for _, name := range []string{"time", "timeout"} {
 		if s := c.String(name); s != "" {
 			if seconds, err = strconv.Atoi(s); err != nil {
-				return fmt.Errorf("invalid argument %q for --%s: %w", s, name, err)
+				return 0, 0, fmt.Errorf("invalid argument %q for --%s: %w", s, name, err)
 			}
 		}
-	}
-	if !running(t) {
-		return nil
-	}
-	if err := unpauseFirst(c, t); err != nil {
-		return err
 	}
 	timeout := time.Duration(seconds) * time.Second
 	if timeout == 0 {
 		timeout = 1 // at once; 0 would leave it to the container
 	}
-	return h.Stop(c.Context, t.Container, sig, timeout)
+	return sig, timeout, nil
 }
 
 func killCommand() *cli.Command {
@@ -100,7 +118,7 @@ func killCommand() *cli.Command {
 					return fmt.Errorf("cannot kill container %s: it is not running", t.Name)
 				}
 				if sig != unix.SIGKILL {
-					if err := unpauseFirst(c, t); err != nil {
+					if err := unpauseFirst(c, h, t); err != nil {
 						return err
 					}
 				}

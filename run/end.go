@@ -23,16 +23,11 @@ const defaultStopTimeout = 10 * time.Second
 // Stop sends the stop signal (sig, when 0 the container's own, else SIGTERM), and SIGKILL after the timeout (0: the container's own; negative: never). It returns when the container has ended; one that
 // does not run is no error.
 func (h *Host) Stop(ctx context.Context, c *record.Container, sig unix.Signal, timeout time.Duration) error {
-	if sig == 0 {
-		sig = unix.SIGTERM
-		if c.Config.StopSignal != "" {
-			var err error
-			if sig, err = config.ParseSignal(c.Config.StopSignal); err != nil {
-				return err
-			}
-		}
+	sig, err := stopSignal(c, sig)
+	if err != nil {
+		return err
 	}
-	err := h.end(ctx, c, stage.Request{Op: stage.OpStop, Signal: int(sig), Timeout: timeout})
+	err = h.end(ctx, c, stage.Request{Op: stage.OpStop, Signal: int(sig), Timeout: timeout})
 	if errors.Is(err, ErrNotRunning) {
 		return nil
 	}
@@ -40,6 +35,29 @@ func (h *Host) Stop(ctx context.Context, c *record.Container, sig unix.Signal, t
 		h.emit(c, "stop", nil)
 	}
 	return err
+}
+
+// Restart ends a running --rm container as Stop does and has its monitor start it again, which its end would remove otherwise. It returns when that has happened.
+func (h *Host) Restart(c *record.Container, sig unix.Signal, timeout time.Duration) error {
+	sig, err := stopSignal(c, sig)
+	if err != nil {
+		return err
+	}
+	if err := h.ask(c, stage.Request{Op: stage.OpRestart, Signal: int(sig), Timeout: timeout}); err != nil {
+		return fmt.Errorf("cannot restart container %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+// stopSignal is the signal that ends a container: sig, or when that is 0 its own.
+func stopSignal(c *record.Container, sig unix.Signal) (unix.Signal, error) {
+	switch {
+	case sig != 0:
+		return sig, nil
+	case c.Config.StopSignal != "":
+		return config.ParseSignal(c.Config.StopSignal)
+	}
+	return unix.SIGTERM, nil
 }
 
 // end sends a request that ends with the container and waits for that, and for the monitor's own end.

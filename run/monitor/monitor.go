@@ -80,6 +80,8 @@ type monitor struct {
 	open    []*conversation // about the container's first process
 	stopped bool            // halt is closed
 	between bool            // the container is to live again
+	renewal []*conversation // whoever has asked for another life, and waits for it
+	renews  bool            // that life is being made
 	now     *life           // nil before the first life, and between two
 }
 
@@ -146,10 +148,14 @@ func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) in
 		if err := named(m.start(conn, req, files), m.record.Config); err != nil {
 			code := codeOf(err)
 			end := m.finish(record.Exit{Life: m.life, Code: code, At: time.Now().UTC(), Error: err.Error()})
+			if m.record.Config.Remove {
+				end = errors.Join(end, m.store.DeleteRetired(m.record.ID, layer.Delete))
+			}
 			if hint := disk.Hint(end); hint == "" || hint != disk.Hint(err) { // a full or read-only disk is said once
 				err = errors.Join(err, end)
 			}
 			fail(conn, err)
+			m.renewed(err)
 			m.answer(code, true)
 			return code
 		}
@@ -158,7 +164,8 @@ func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) in
 		exit.At = time.Now().UTC()
 		yes, settled := m.restarts(exit, time.Since(began))
 		if settled {
-			err := m.store.Release(m.record.ID)
+			err := m.settle()
+			m.renewed(m.notRunning())
 			m.answer(exit.Code, true)
 			if err != nil {
 				return codeOurs
@@ -174,6 +181,7 @@ func (m *monitor) live(conn *stage.Conn, req stage.Request, files []*os.File) in
 // conclude is the end of the container's last life. State first, then the answers: whoever hears of the end finds it on disk, and can start, remove or name another
 // one the same at once.
 func (m *monitor) conclude(exit record.Exit) int {
+	m.renewed(m.notRunning())
 	early := m.record.Config.Remove && m.layer.Detached && m.native() // nothing of it is mounted by a path, which retiring changes
 	var err error
 	if early {
@@ -341,7 +349,9 @@ func (m *monitor) resume() error {
 	if stopped { // meanwhile
 		_ = m.process.signal(unix.SIGKILL) // ESRCH: it has ended
 	}
-	return m.store.SetRestarting(m.record.ID, false)
+	err := m.store.SetRestarting(m.record.ID, false)
+	m.renewed(err)
+	return err
 }
 
 // watch looks after what the running container needs.
@@ -396,6 +406,17 @@ func (m *monitor) retire(exit record.Exit) error {
 	}
 	m.emit("destroy", nil)
 	return err
+}
+
+// settle gives up a container whose end is on disk already and that was to live again.
+func (m *monitor) settle() error {
+	id := m.record.ID
+	if !m.record.Config.Remove {
+		return m.store.Release(id)
+	}
+	err := errors.Join(m.removeAnonymous(), m.store.Retire(id))
+	m.emit("destroy", nil)
+	return errors.Join(err, m.store.Release(id), m.store.DeleteRetired(id, layer.Delete))
 }
 
 func exitCode(code int) map[string]string { return map[string]string{"exitCode": strconv.Itoa(code)} }

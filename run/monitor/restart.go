@@ -3,6 +3,7 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -11,11 +12,15 @@ import (
 	"github.com/skiff-containers/skiff/run/cgroup"
 	"github.com/skiff-containers/skiff/run/config"
 	"github.com/skiff-containers/skiff/run/oci"
+	"github.com/skiff-containers/skiff/storage/layer"
 	"github.com/skiff-containers/skiff/storage/record"
 )
 
 // A container with a restart policy is started again by the monitor that has seen it end: a new life of the same container, with everything prepared anew. Between
 // two lives the exit of the first is on disk and a mark in the runtime directory says "restarting"; a monitor that is killed then leaves an exited container.
+//
+// So is a --rm container that somebody restarts: its end by any other way would remove it, and its layer is mounted without syncs, so that only who has seen it unmounted
+// on a machine that is still up knows that it is whole.
 
 // The time before a container is started again: doubled each time, and as at first for one that has run for a while (Docker's figures).
 const (
@@ -40,17 +45,31 @@ func again(p config.Restart, code, restarts int) bool {
 func (m *monitor) restarts(exit record.Exit, ran time.Duration) (yes, settled bool) {
 	id := m.record.ID
 	c, err := m.store.Load(id) // the policy may have been changed
-	if err != nil || m.halted() || !again(c.Config.Restart, exit.Code, m.again) {
+	m.mu.Lock()
+	asked := len(m.renewal) > 0
+	live := err == nil && !m.stopped && (asked || again(c.Config.Restart, exit.Code, m.again))
+	m.renews = live && asked
+	if m.between = live; !live {
+		m.now = nil // nobody asks for another life any more
+	}
+	m.mu.Unlock()
+	if !live {
 		return false, false
 	}
-	m.mu.Lock()
-	m.between = true
-	m.mu.Unlock()
 	errs := []error{m.free(&exit), m.store.SetRestarting(id, true), m.store.WriteExit(id, exit, m.sync)}
 	m.emit("die", exitCode(exit.Code))
+	if asked {
+		m.emit("stop", nil)
+		errs = append(errs, layer.Renew(filepath.Join(m.store.Dir(id), record.Layer)))
+	}
 	m.answer(exit.Code, false)
-	if errors.Join(errs...) != nil {
+	if err := errors.Join(errs...); err != nil {
+		m.renewed(err)
 		return false, true
+	}
+	if asked {
+		m.record, m.life = c, m.life+1
+		return true, false
 	}
 	if ran >= goodLife || m.pause == 0 {
 		m.pause = firstPause
@@ -67,6 +86,33 @@ func (m *monitor) restarts(exit record.Exit, ran time.Duration) (yes, settled bo
 	m.again++
 	m.life++
 	return true, false
+}
+
+// renew notes that somebody has asked for the end of this life and another one, and returns the process that is to end for it: nil when another life is being made
+// already, which will do.
+func (m *monitor) renew(c *conversation) (*process, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped || m.now == nil && !m.renews {
+		return nil, m.notRunning()
+	}
+	m.renewal = append(m.renewal, c)
+	if m.renews {
+		return nil, nil
+	}
+	return m.process, nil
+}
+
+// renewed tells those who have asked for another life that it has begun, or why it has not.
+func (m *monitor) renewed(err error) {
+	m.mu.Lock()
+	waiting := m.renewal
+	m.renewal, m.renews = nil, false
+	m.mu.Unlock()
+	for _, c := range waiting {
+		c.reply(answered(err))
+		c.conn.Close()
+	}
 }
 
 // stopRestarting says that somebody wants the container to end: no policy starts it again.

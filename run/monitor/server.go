@@ -80,6 +80,15 @@ func (m *monitor) handle(conn *stage.Conn) {
 		conn.Close()
 	case stage.OpHold:
 		m.hold(conn)
+	case stage.OpRestart:
+		old, err := m.renew(c)
+		switch {
+		case err != nil:
+			c.reply(answered(err))
+			conn.Close()
+		case old != nil:
+			go m.stop(old, unix.Signal(req.Signal), req.Timeout)
+		}
 	case stage.OpStop:
 		c.stays = true
 		c.serve(m)

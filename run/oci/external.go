@@ -36,6 +36,7 @@ type external struct {
 	id      string
 	root    string // the runtime's own state
 	bundle  string
+	rootfs  string // where the root file system was mounted for it; "" when it was there
 	family  *family
 }
 
@@ -54,8 +55,13 @@ func (x External) Create(_ context.Context, b Bundle) (Container, error) {
 		return nil, err
 	}
 	rootfs := filepath.Join(b.Dir, "rootfs")
-	if err := x.placeRoot(b, rootfs); err != nil {
+	c := &external{runtime: x, id: b.ID, root: filepath.Join(b.Dir, "runtime"), bundle: b.Dir, family: newFamily(x.name())}
+	placed, err := x.placeRoot(b, rootfs)
+	if err != nil {
 		return nil, err
+	}
+	if placed {
+		c.rootfs = rootfs
 	}
 	spec := *b.Spec
 	linux := *b.Spec.Linux
@@ -68,9 +74,8 @@ func (x External) Create(_ context.Context, b Bundle) (Container, error) {
 		err = disk.WriteFile(filepath.Join(b.Dir, "config.json"), data, 0o600, false)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot write the bundle: %w", err)
+		return nil, errors.Join(fmt.Errorf("cannot write the bundle: %w", err), c.Delete())
 	}
-	c := &external{runtime: x, id: b.ID, root: filepath.Join(b.Dir, "runtime"), bundle: b.Dir, family: newFamily(x.name())}
 	c.orphan, err = c.spawn(b.Cgroup, b.Stdio, spec.Process.Terminal, "create", "--bundle", b.Dir)
 	if err != nil {
 		return nil, errors.Join(x.explain(err, spec.Process.Args[0]), c.Delete())
@@ -97,18 +102,19 @@ func (x External) hideHybrid() error {
 	return nil
 }
 
-// placeRoot mounts the root file system at dir, in the calling process's own mount namespace.
-func (x External) placeRoot(b Bundle, dir string) error {
-	var err error
+// placeRoot mounts the root file system at dir, in the calling process's own mount namespace, unless that is where it is.
+func (x External) placeRoot(b Bundle, dir string) (placed bool, err error) {
 	if b.Detached {
+		placed = true
 		err = unix.MoveMount(int(b.Rootfs.Fd()), "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	} else if at := fmt.Sprintf("/proc/self/fd/%d", b.Rootfs.Fd()); !samePlace(at, dir) {
+		placed = true
 		err = unix.Mount(at, dir, "", unix.MS_BIND|unix.MS_REC, "")
 	}
 	if err != nil {
-		return fmt.Errorf("cannot mount the container's root for runtime %s: %w", x.name(), err)
+		return false, fmt.Errorf("cannot mount the container's root for runtime %s: %w", x.name(), err)
 	}
-	return nil
+	return placed, nil
 }
 
 func samePlace(a, b string) bool {
@@ -323,11 +329,18 @@ func (c *external) Root() (*os.File, error) { return rootOf(c.Pid()) }
 
 // Delete implements Container.
 func (c *external) Delete() error {
-	if _, err := os.Stat(filepath.Join(c.root, c.id)); err != nil {
-		return nil // create came not so far, or it is done
+	var errs []error
+	if _, err := os.Stat(filepath.Join(c.root, c.id)); err == nil { // create came so far, and it is not done yet
+		if err := c.call(c.command("delete", "--force")); err != nil {
+			errs = append(errs, fmt.Errorf("runtime %s: cannot delete: %w", c.runtime.name(), err))
+		}
 	}
-	if err := c.call(c.command("delete", "--force")); err != nil {
-		return fmt.Errorf("runtime %s: cannot delete: %w", c.runtime.name(), err)
+	if c.rootfs != "" {
+		// The next life has a mount of its own, and the directory could not be removed.
+		if err := unix.Unmount(c.rootfs, unix.MNT_DETACH); err != nil {
+			errs = append(errs, fmt.Errorf("runtime %s: cannot unmount the container's root: %w", c.runtime.name(), err))
+		}
+		c.rootfs = ""
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -39,10 +39,12 @@ const (
 	OpExec   Op = "exec"
 	OpWait   Op = "wait" // for the container's end
 	OpStop   Op = "stop" // Signal, then SIGKILL after Timeout; answered by exit
-	OpSignal Op = "signal"
-	OpResize Op = "resize"
-	OpDetach Op = "detach"
-	OpPing   Op = "ping"
+	// OpRestart is stop and another life by the same monitor, for a container whose end would remove it (--rm): answered by ok when that has begun, or error.
+	OpRestart Op = "restart"
+	OpSignal  Op = "signal"
+	OpResize  Op = "resize"
+	OpDetach  Op = "detach"
+	OpPing    Op = "ping"
 	// OpHold pauses the container until OpRelease, or until the connection ends; each is answered by ok or error.
 	OpHold    Op = "hold"
 	OpRelease Op = "release"

@@ -96,7 +96,7 @@ type Options struct {
 	Dir string
 	// Target is an existing directory to mount at when Kind needs one; Overlay makes a detached mount instead.
 	Target   string
-	Volatile bool // for --rm: nothing is synced at unmount, and the layer can never be mounted again
+	Volatile bool // for --rm: nothing is synced at unmount, and the layer cannot be mounted again without Renew
 }
 
 // Mounted is a mounted layer.
@@ -131,6 +131,15 @@ func Mount(ctx context.Context, o Options) (*Mounted, error) {
 		return mountCopy(o)
 	}
 	return nil, fmt.Errorf("cannot mount the layer: unknown kind %q", o.Kind)
+}
+
+// Renew lets a volatile layer be mounted once more, by whoever has unmounted it in good order on a machine that has been up since: what is not on the disk is in memory
+// then. The kernel refuses it for a directory that it made at the first mount (overlayfs.rst, "Volatile mount").
+func Renew(dir string) error {
+	if err := os.RemoveAll(filepath.Join(Options{Dir: dir}.work(), "work/incompat/volatile")); err != nil {
+		return fmt.Errorf("cannot mount the layer again: %w", err)
+	}
+	return nil
 }
 
 func (o Options) upper() string { return filepath.Join(o.Dir, "upper") }

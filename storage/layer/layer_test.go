@@ -245,6 +245,38 @@ func TestMountScratch(t *testing.T) {
 	}
 }
 
+// A volatile layer is mounted again with what was written, once somebody says that it may be.
+func TestRenew(t *testing.T) {
+	o := Options{Kind: Overlay, Lower: images(t, 1), Dir: filepath.Join(t.TempDir(), "layer"), Volatile: true}
+	for life := range 3 {
+		if life > 0 {
+			if m, err := Mount(t.Context(), o); err == nil {
+				m.Close()
+				t.Fatal("the kernel mounts it again unasked")
+			}
+			if err := Renew(o.Dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m, err := Mount(t.Context(), o)
+		if err != nil {
+			t.Fatal(life, err)
+		}
+		if life == 0 {
+			change(t, m)
+		}
+		if read(t, m, "new") != "new" || read(t, m, "gone/f") != "" {
+			t.Errorf("life %d: what was written is not there", life)
+		}
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Renew(t.TempDir()); err != nil {
+		t.Error("a layer of another kind:", err)
+	}
+}
+
 func TestMountSays(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	for _, kind := range []Kind{Overlay, "zfs"} {
