@@ -142,6 +142,7 @@ const (
 	optionMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
 	optionBinding    = "com.docker.network.bridge.host_binding_ipv4"
 	optionPrefix     = "com.docker.network.container_iface_prefix"
+	optionBridge     = "com.docker.network.bridge.name"
 	optionParent     = "parent"       // macvlan's: what is below
 	optionMode       = "macvlan_mode" // macvlan's
 )
@@ -160,6 +161,9 @@ func (n *Network) HostBinding() netip.Addr {
 	a, _ := netip.ParseAddr(n.Options[optionBinding]) // checked when it was made
 	return a
 }
+
+// BridgeName is another name for the network's bridge, "" when the user did not say.
+func (n *Network) BridgeName() string { return n.Options[optionBridge] }
 
 // InterfacePrefix is what the names of the container's interfaces begin with: eth unless the user said otherwise.
 func (n *Network) InterfacePrefix() string {

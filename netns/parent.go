@@ -59,7 +59,7 @@ func checkParentName(v string) error {
 	if CheckName(v) == nil {
 		return nil
 	}
-	return checkPrefix(v)
+	return checkInterface(v)
 }
 
 // Refusal is an error with what the user can do, for a line of its own.

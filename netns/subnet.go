@@ -43,6 +43,11 @@ func (s *Store) plan(n *Network, others []*Network) error {
 			taken = append(taken, Route{Prefix: sub.Prefix})
 		}
 	}
+	for _, o := range others {
+		if name := n.BridgeName(); name != "" && name == o.BridgeName() {
+			return fmt.Errorf("the bridge of network %s has the name %s already", o.Name, name)
+		}
+	}
 	var has4, has6 bool
 	for i := range n.Subnets {
 		sub := &n.Subnets[i]
@@ -224,7 +229,7 @@ func checkDriver(n *Network) error {
 	case DriverBridge:
 		known = map[string]func(string) error{
 			optionMTU: checkMTU, optionICC: checkBool, optionMasquerade: checkMasquerade, optionPrefix: checkPrefix,
-			optionBinding: checkBinding,
+			optionBinding: checkBinding, optionBridge: checkInterface,
 		}
 	case DriverMacvlan:
 		known = map[string]func(string) error{optionMTU: checkMTU, optionPrefix: checkPrefix, optionParent: checkParentName, optionMode: checkMode}
@@ -283,9 +288,17 @@ func checkMTU(v string) error {
 }
 
 // checkPrefix checks the name of an interface or its beginning (IFNAMSIZ is 16 with the zero).
+// checkPrefix: the interface's number follows.
 func checkPrefix(v string) error {
+	if len(v) > 13 {
+		return errors.New("with a number behind it an interface's name has no more than 15 letters")
+	}
+	return checkInterface(v)
+}
+
+func checkInterface(v string) error {
 	if v == "" || len(v) > 15 {
-		return fmt.Errorf("an interface's name has 1 to 15 letters")
+		return errors.New("an interface's name has 1 to 15 letters")
 	}
 	for _, r := range v {
 		if r <= ' ' || r == '/' || r == ':' || r > '~' {

@@ -96,6 +96,11 @@ func (h *hub) makeBridge(n netns.Network) (*bridge, error) {
 		return nil, err
 	}
 	b.index = l.Attrs().Index
+	if other := n.BridgeName(); other != "" && !slices.Contains(l.Attrs().AltNames, other) {
+		if err := link.LinkAddAltName(l, other); err != nil {
+			return nil, fmt.Errorf("cannot give it the name %s: %w", other, err)
+		}
+	}
 	for _, s := range n.Subnets {
 		if err := address(link, l, netip.PrefixFrom(s.Gateway, s.Prefix.Bits())); err != nil {
 			return nil, fmt.Errorf("cannot give it the address %s: %w", s.Gateway, err)
