@@ -286,3 +286,28 @@ func BenchmarkNothingAsked(b *testing.B) {
 		}
 	}
 }
+
+// On a hybrid machine a group in the hierarchy of v2 is made only where a process of ours may go to.
+func TestHybridIsReached(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may write everywhere")
+	}
+	dir := t.TempDir()
+	for group, mode := range map[string]os.FileMode{"": 0o444, "u": 0o644, "u/mine": 0o644, "v": 0o644} {
+		d := filepath.Join(dir, hybrid, group)
+		if err := errors.Join(os.MkdirAll(d, 0o755), os.WriteFile(filepath.Join(d, "cgroup.procs"), nil, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		own, parent string
+		want        bool
+	}{
+		{"/u/mine", "/u", true}, {"/u", "/u/mine", true}, {"/u", "u", true}, {"/u/mine", "/v", false}, {"/", "/u", false}, {"/uv", "/u", false},
+	} {
+		h := &Host{Root: dir, self: map[string]string{"": tt.own}}
+		if got := h.reaches(tt.parent); got != tt.want {
+			t.Errorf("from %s to %s: %v", tt.own, tt.parent, got)
+		}
+	}
+}

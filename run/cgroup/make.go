@@ -66,6 +66,9 @@ func (h *Host) placeV1(g *Group, name, parent string) error {
 		if m.Name() == "cpuset" || m.Name() == "freezer" || m.Type()&os.ModeSymlink != 0 || unix.Access(base, unix.W_OK) != nil {
 			continue // a new group of cpuset takes no process, and what the freezer of v1 holds cannot be killed
 		}
+		if m.Name() == hybrid && !h.reaches(parent) {
+			continue
+		}
 		dir := filepath.Join(base, name)
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return &LimitError{"--cgroup-parent", fmt.Errorf("cannot make a control group: %w", err)}
@@ -77,6 +80,16 @@ func (h *Host) placeV1(g *Group, name, parent string) error {
 		return &LimitError{"--cgroup-parent", fmt.Errorf("the group %s is %w", parent, ErrNotDelegated)}
 	}
 	return nil
+}
+
+// reaches says whether a process of ours may go from our group of the hybrid machine's v2 hierarchy to one below parent: that takes the right to write to cgroup.procs of
+// the nearest group that both are in (cgroups(7), "cgroup delegation").
+func (h *Host) reaches(parent string) bool {
+	shared := path.Join("/", parent)
+	for own := path.Join("/", h.self[""]); own != shared && !strings.HasPrefix(own, strings.TrimSuffix(shared, "/")+"/"); {
+		shared = path.Dir(shared)
+	}
+	return unix.Access(filepath.Join(h.Root, hybrid, shared, "cgroup.procs"), unix.W_OK) == nil
 }
 
 // hybrid is where machines with v1 controllers have the hierarchy of v2 besides, without controllers.
