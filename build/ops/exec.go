@@ -121,7 +121,7 @@ func (o *execOp) run(ctx context.Context, m *mounts) (int, error) {
 	box.bundle.Stdio = [3]*os.File{nil, out.stdout, out.stderr}
 	code, err := o.execute(ctx, box.bundle, nil)
 	out.close()
-	if err == nil && code == 128+int(unix.SIGKILL) && box.group.OOMKilled() {
+	if err == nil && code == 128+int(unix.SIGKILL) && box.group.OOMKills() > 0 {
 		return 0, fmt.Errorf("process %q was ended by the kernel: it needed more memory than --memory allows", words(o.op.Meta.Args))
 	}
 	return code, err

@@ -18,7 +18,7 @@ func TestNothingAskedIsNothingMade(t *testing.T) {
 	if g != nil || err != nil {
 		t.Fatal(g, err)
 	}
-	if err := errors.Join(g.Apply(1), g.Kill(), g.Delete()); err != nil || g.OOMKilled() || g.Stats() != (Stats{}) {
+	if err := errors.Join(g.Apply(1), g.Kill(), g.Delete()); err != nil || g.OOMKills() != 0 || g.Stats() != (Stats{}) {
 		t.Error("a nil group does something")
 	}
 }
@@ -242,7 +242,7 @@ func TestV1Memory(t *testing.T) {
 			t.Errorf("%s is %d", name, got)
 		}
 	}
-	if g.OOMKilled() {
+	if g.OOMKills() != 0 {
 		t.Error("nobody was in it")
 	}
 	if err := g.Delete(); err != nil {

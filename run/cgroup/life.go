@@ -107,18 +107,6 @@ func (g *Group) Stats() (s Stats) {
 	return s
 }
 
-// OOMKilled says whether the kernel killed a process of the groups for want of memory.
-func (g *Group) OOMKilled() bool {
-	switch {
-	case g == nil:
-		return false
-	case g.unified:
-		return value(filepath.Join(g.all[""], "memory.events"), "oom_kill") > 0
-	}
-	dir := g.all["memory"]
-	return dir != "" && value(filepath.Join(dir, "memory.oom_control"), "oom_kill") > 0
-}
-
 // Delete removes the groups, which must be empty. The kernel counts an ended process as a member until it has been
 // taken apart, so a busy group is asked again for a while.
 func (g *Group) Delete() error {

@@ -53,6 +53,7 @@ type monitor struct {
 	spec    *specs.Spec
 	filter  []unix.SockFilter
 	group   *cgroup.Group // nil without limits
+	oom     oomWatch
 	keep    []*os.File    // open for as long as the container lives
 	shm     *os.File      // another container's /dev/shm, to share; nil without (in keep, too)
 	engine  string        // the program that the switch is
@@ -187,6 +188,7 @@ func (m *monitor) conclude(exit record.Exit) int {
 	if early {
 		m.unwatchNIC()
 		m.nic.release()
+		m.endOOM()
 		err = m.retire(exit)
 		m.unpublish()
 	} else {
@@ -328,6 +330,7 @@ func (m *monitor) start(conn *stage.Conn, req stage.Request, files []*os.File) e
 	} else if err := m.resume(); err != nil {
 		return errors.Join(err, m.discard())
 	}
+	m.watchOOM()
 	m.watch()
 	// Started on one processor (run.launch); what lives longer may have streams to copy. Changing it stops the world, which a short life need not pay.
 	time.AfterFunc(50*time.Millisecond, func() { runtime.GOMAXPROCS(runtime.NumCPU()) })
@@ -449,6 +452,10 @@ func (m *monitor) free(exit *record.Exit) error {
 		errs = append(errs, m.layer.Close())
 		m.layer = nil
 	}
+	if m.endOOM() {
+		exit.OOMKilled = true
+	}
+	m.oom.told = 0
 	for _, f := range m.keep {
 		f.Close()
 	}
@@ -458,9 +465,6 @@ func (m *monitor) free(exit *record.Exit) error {
 	m.group, m.now = nil, nil
 	m.mu.Unlock()
 	if group != nil {
-		if exit.OOMKilled = group.OOMKilled(); exit.OOMKilled {
-			m.emit("oom", nil)
-		}
 		errs = append(errs, group.Kill(), group.Delete())
 	}
 	return errors.Join(errs...)
