@@ -251,8 +251,7 @@ func TestRenew(t *testing.T) {
 	for life := range 3 {
 		if life > 0 {
 			if m, err := Mount(t.Context(), o); err == nil {
-				m.Close()
-				t.Fatal("the kernel mounts it again unasked")
+				t.Fatal("the kernel mounts it again unasked", m.Close())
 			}
 			if err := Renew(o.Dir); err != nil {
 				t.Fatal(err)
