@@ -5,6 +5,7 @@ package tests
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -22,12 +23,14 @@ func cmdResolver(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(putSelf(ts.MkAbs(resolverName)))
 }
 
-// resolve is its life: serve ADDRESS TEXT, or ask SERVER[:PORT] NAME TYPE [udp|tcp [SIZE]], which prints the code, what was cut, and the answers.
+// resolve is its life: serve ADDRESS TEXT, try udp|tcp ADDRESS, or ask SERVER[:PORT] NAME TYPE [udp|tcp [SIZE]], which prints the code, what was cut, and the answers.
 func resolve(args []string) int {
-	err := errors.New("usage: resolver serve ADDRESS TEXT | ask SERVER[:PORT] NAME TYPE [udp|tcp [SIZE]]")
+	err := errors.New("usage: resolver serve ADDRESS TEXT | try udp|tcp ADDRESS | ask SERVER[:PORT] NAME TYPE [udp|tcp [SIZE]]")
 	switch {
 	case len(args) == 3 && args[0] == "serve":
 		err = resolverServe(args[1], args[2])
+	case len(args) == 3 && args[0] == "try":
+		err = resolverTry(args[1], args[2])
 	case len(args) >= 4 && args[0] == "ask":
 		err = resolverAsk(args[1:])
 	}
@@ -63,6 +66,22 @@ func resolverServe(at, text string) error {
 		go func() { end <- (&dns.Server{Addr: at, Net: kind, Handler: handler}).ListenAndServe() }()
 	}
 	return <-end
+}
+
+// resolverTry says whether it could serve there.
+func resolverTry(kind, at string) error {
+	if kind == "udp" {
+		c, err := net.ListenPacket(kind, at)
+		if err == nil {
+			err = c.Close()
+		}
+		return err
+	}
+	l, err := net.Listen(kind, at)
+	if err == nil {
+		err = l.Close()
+	}
+	return err
 }
 
 func resolverAsk(args []string) error {
