@@ -75,7 +75,7 @@ func lacking(err error) bool {
 // write is rules, with what is done where nobody listens.
 func (s *space) write(port4, port6 uint16, refuse expr.Any) error {
 	return s.filter(func(c *nftables.Conn) error {
-		t := newTable(c)
+		t := newTable(c, s.inherited)
 		// First of all: a connection of a container that has gone is not one of whoever has its address now.
 		if err := t.loopback(); err != nil {
 			return err
@@ -99,11 +99,14 @@ type table struct {
 	arriving, forward, input *nftables.Chain
 }
 
-func newTable(c *nftables.Conn) *table {
+// newTable begins one, in place of that of a switch before, if there may be one: where nothing is taken away the kernel waits for nobody (1.5 ms, in place of 7 and more).
+func newTable(c *nftables.Conn, before bool) *table {
 	t := &table{Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName}, conn: c}
 	c.AddTable(t.Table)
-	c.DelTable(t.Table) // that of a switch before
-	c.AddTable(t.Table)
+	if before {
+		c.DelTable(t.Table)
+		c.AddTable(t.Table)
+	}
 	t.arriving = t.chain("arriving", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityMangle)
 	t.forward = t.chain("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
 	t.input = t.chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter)
