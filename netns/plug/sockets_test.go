@@ -177,10 +177,10 @@ func (s *ports) answer(t *testing.T, count int) func(conn *stage.Conn, r Request
 				t.Errorf("%d places of %d sockets", len(r.Lent), len(files))
 			}
 			have = append(have, r.Lent...)
-			_ = conn.Send(Reply{}, space)
+			_ = conn.Send(Reply{}, space) // the cable says that it has no answer
 		case OpAttach:
 			s.conn = conn
-			_ = conn.Send(Reply{Ports: r.Ports}, space)
+			_ = conn.Send(Reply{Ports: r.Ports}, space) // likewise
 			var made []int
 			for i := range count {
 				if !slices.Contains(have, i) && len(made) < r.Keep {
@@ -195,11 +195,11 @@ func (s *ports) answer(t *testing.T, count int) func(conn *stage.Conn, r Request
 				for range places {
 					sockets = append(sockets, take(t, Port{Protocol: "udp"}))
 				}
-				_ = conn.Send(Reply{Kept: places}, sockets...)
+				_ = conn.Send(Reply{Kept: places}, sockets...) // the test waits for them
 			}
 			s.made <- made
 		default:
-			_ = conn.Send(Reply{})
+			_ = conn.Send(Reply{}) // likewise
 		}
 	}
 }
@@ -294,7 +294,7 @@ func TestRetire(t *testing.T) {
 		if r.Op == OpRetire {
 			<-mute
 		}
-		_ = conn.Send(Reply{})
+		_ = conn.Send(Reply{}) // the cable says that it has no answer
 	})
 	c, err := Connect(o)
 	if err != nil {

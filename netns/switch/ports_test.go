@@ -23,18 +23,7 @@ func TestPublishedPortsKeepTheClient(t *testing.T) {
 		up(t, own, "10.99.0.5/32", "10.99.0.6/32", "fd99::5/128", "fd99::6/128")
 		awaitAddress(own, netip.MustParseAddr("fd99::5"))
 		awaitAddress(own, netip.MustParseAddr("fd99::6"))
-		var server net.Listener
-		var datagrams net.PacketConn
-		w.inside.Do(t, func() (err error) {
-			if server, err = net.Listen("tcp", ":80"); err == nil {
-				datagrams, err = net.ListenPacket("udp", ":80")
-			}
-			return err
-		})
-		defer server.Close()    //nolint:errcheck // a socket
-		defer datagrams.Close() //nolint:errcheck // likewise
-		go sayClients(server)
-		go answerClients(datagrams)
+		w.sayClients(t, "", ":80")
 		for _, protocol := range []string{"tcp", "udp"} {
 			port := plug.Port{Container: 80, Protocol: protocol}
 			p := w.publish(t, port)
@@ -66,18 +55,7 @@ func TestPublishedPortsOfOneFamily(t *testing.T) {
 		w.guest.mu.Lock()
 		w.guest.cables[0].place.Endpoint.IPv4 = netip.Addr{}
 		w.guest.mu.Unlock()
-		var server net.Listener
-		var datagrams net.PacketConn
-		w.inside.Do(t, func() (err error) {
-			if server, err = net.Listen("tcp6", "[::]:80"); err == nil {
-				datagrams, err = net.ListenPacket("udp6", "[::]:80")
-			}
-			return err
-		})
-		defer server.Close()    //nolint:errcheck // a socket
-		defer datagrams.Close() //nolint:errcheck // likewise
-		go sayClients(server)
-		go answerClients(datagrams)
+		w.sayClients(t, "6", "[::]:80")
 		for _, protocol := range []string{"tcp", "udp"} {
 			p := w.publish(t, plug.Port{Container: 80, Protocol: protocol})
 			for _, client := range []string{"127.0.0.1", "10.99.0.5", "::1"} {
@@ -92,6 +70,22 @@ func TestPublishedPortsOfOneFamily(t *testing.T) {
 			}
 		}
 	})
+}
+
+// sayClients has the container tell its clients of TCP and UDP who they are, until the end of the test. family is "6" for IPv6 alone.
+func (w *site) sayClients(t *testing.T, family, at string) {
+	t.Helper()
+	var server net.Listener
+	var datagrams net.PacketConn
+	w.inside.Do(t, func() (err error) {
+		if server, err = net.Listen("tcp"+family, at); err == nil {
+			datagrams, err = net.ListenPacket("udp"+family, at)
+		}
+		return err
+	})
+	t.Cleanup(func() { _, _ = server.Close(), datagrams.Close() }) // at the end of the test
+	go sayClients(server)
+	go answerClients(datagrams)
 }
 
 // sayClients tells each client of a listener who it is, until the listener is closed.
